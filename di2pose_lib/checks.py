@@ -1,0 +1,55 @@
+"""Refusals: each public function names the argument, what it wanted and what it got."""
+
+import torch
+
+
+def require(condition, message):
+    """Raise ``ValueError(message)`` unless ``condition`` holds."""
+    if not condition:
+        raise ValueError(message)
+
+
+def check_tensor(name, tensor, shape, dtype=None):
+    """Refuse anything but a tensor of the wanted shape, kind and finite values.
+
+    Args:
+        name: the argument's name, for the message.
+        tensor: what was given.
+        shape: wanted sizes; a letter such as ``"B"`` stands for any size ≥ 1,
+            the same wherever it recurs.
+        dtype: ``"float"``, ``"int64"``, ``"bool"``, ``"uint8"`` or None for any.
+
+    Returns:
+        dict from letter to size.
+
+    Raises:
+        TypeError: not a tensor.
+        ValueError: another shape, kind, an empty axis, NaN or infinity.
+    """
+    if not isinstance(tensor, torch.Tensor):
+        raise TypeError(f"`{name}` must be a torch.Tensor; got {type(tensor).__name__}")
+    wanted = "(" + ", ".join(str(size) for size in shape) + ")"
+    got = tuple(tensor.shape)
+    sizes = {}
+    fits = len(got) == len(shape)
+    if fits:
+        for size, actual in zip(shape, got, strict=True):
+            expected = sizes.setdefault(size, actual) if isinstance(size, str) else size
+            fits = fits and actual == expected
+    require(fits, f"`{name}` must have shape {wanted}; got {got}")
+    require(tensor.numel() > 0, f"`{name}` must not be empty; got shape {got}")
+    if dtype == "float":
+        require(tensor.is_floating_point(), f"`{name}` must be floating point; got {tensor.dtype}")
+        require(bool(torch.isfinite(tensor).all()), f"`{name}` must be finite; got NaN or infinity")
+    elif dtype is not None:
+        require(
+            tensor.dtype == getattr(torch, dtype), f"`{name}` must be {dtype}; got {tensor.dtype}"
+        )
+    return sizes
+
+
+def check_range(name, tensor, low, high):
+    """Refuse values outside ``[low, high]`` (both included)."""
+    smallest, largest = tensor.min().item(), tensor.max().item()
+    got = smallest if smallest < low else largest
+    require(low <= smallest and largest <= high, f"`{name}` must lie in [{low}, {high}]; got {got}")
