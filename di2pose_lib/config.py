@@ -1,0 +1,275 @@
+"""params.yaml as typed dataclasses: unknown keys, wrong types and contradictions are refused."""
+
+import dataclasses
+import types
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+
+from di2pose_lib.checks import require
+from di2pose_lib.tokenizer import TokenizerConfig
+
+SCALES = ("smoke", "lesson", "paper")
+SOURCES = ("synthetic", "mocap")
+BACKBONES = ("small", "vitpose")
+
+
+def _positive(section, config, *names):
+    for name in names:
+        value = getattr(config, name)
+        require(value > 0, f"`{section}.{name}` must be positive; got {value}")
+
+
+def _share(section, config, *names):
+    for name in names:
+        value = getattr(config, name)
+        require(0 <= value <= 1, f"`{section}.{name}` must lie in [0, 1]; got {value}")
+
+
+@dataclass(frozen=True)
+class CameraRing:
+    """Cameras on a ring around the scene; each pans to keep the person in view."""
+
+    azimuths_deg: tuple[float, ...]
+    radius: float  # metres
+    height: float  # metres
+
+    def __post_init__(self):
+        require(len(self.azimuths_deg) > 0, "`azimuths_deg` must name at least one camera; got []")
+        _positive("cameras", self, "radius")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What the data preparation renders, for each split."""
+
+    source: str  # one of SOURCES
+    image_height: int
+    image_width: int
+    frames_per_second: float
+    train_sequences: int
+    validation_sequences: int
+    test_sequences: int
+    frames_per_sequence: int
+    test_frames_per_sequence: int
+    train_cameras: CameraRing
+    test_cameras: CameraRing
+    train_occluder_share: float  # images with an occluder in train and validation
+    shard_images: int
+
+    def __post_init__(self):
+        require(
+            self.source in SOURCES,
+            f"`data.source` must be one of {', '.join(SOURCES)}; got {self.source!r}",
+        )
+        counts = [f.name for f in dataclasses.fields(self) if f.type in (int, "int")]
+        _positive("data", self, "frames_per_second", *counts)
+        _share("data", self, "train_occluder_share")
+        shared = set(self.train_cameras.azimuths_deg) & set(self.test_cameras.azimuths_deg)
+        require(
+            not shared,
+            f"`data.test_cameras` must differ from the train cameras; both stand at {shared}",
+        )
+
+    @property
+    def image_size(self):
+        """(height, width) in pixels."""
+        return self.image_height, self.image_width
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamW with warm-up, cosine decay, gradient clipping and an average of the weights."""
+
+    epochs: float
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    beta2: float
+    warmup_steps: int
+    clip_norm: float
+    ema_decay: float  # 0 keeps no average
+    checkpoint_every: int  # steps
+
+    def __post_init__(self):
+        names = ("epochs", "batch_size", "learning_rate", "clip_norm", "checkpoint_every")
+        _positive("optimizer", self, *names)
+        _share("optimizer", self, "beta2", "ema_decay")
+        require(
+            self.warmup_steps >= 0,
+            f"`optimizer.warmup_steps` must not be negative; got {self.warmup_steps}",
+        )
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """The image encoder: VitPose weights from outside, or a small one that we train."""
+
+    backbone: str  # one of BACKBONES
+    checkpoint: str  # vitpose: a checkpoint name or a local folder; small: empty
+    patch_size: int
+    width: int
+    layers: int
+    heads: int
+    heatmap_sigma: float  # heatmap cells
+    optimizer: OptimizerConfig
+
+    def __post_init__(self):
+        require(
+            self.backbone in BACKBONES,
+            f"`encoder.backbone` must be one of {', '.join(BACKBONES)}; got {self.backbone!r}",
+        )
+        require(
+            (self.backbone == "vitpose") == bool(self.checkpoint),
+            "`encoder.checkpoint` must be given for backbone vitpose and empty for small; "
+            f"got {self.checkpoint!r} with {self.backbone}",
+        )
+        _positive("encoder", self, "patch_size", "width", "layers", "heads", "heatmap_sigma")
+        require(
+            self.width % self.heads == 0,
+            f"`encoder.width` must be a multiple of heads = {self.heads}; got {self.width}",
+        )
+
+
+@dataclass(frozen=True)
+class TokenizerStageConfig:
+    """Stage 1: sizes, augmentation and training of the pose tokenizer."""
+
+    sizes: TokenizerConfig
+    rotate: bool  # turn training poses about the vertical
+    flip: bool  # mirror half of them
+    scale_range: float  # and scale them by up to this share
+    optimizer: OptimizerConfig
+
+    def __post_init__(self):
+        _share("tokenizer", self, "scale_range")
+
+
+@dataclass(frozen=True)
+class DiffusionConfig:
+    """Stage 2: the chain, the denoiser's sizes and its training."""
+
+    num_steps: int  # S
+    final_occlude_rate: float
+    final_replace_rate: float
+    aux_weight: float  # λ
+    width: int
+    layers: int
+    heads: int
+    precision: str  # float32 or bfloat16
+    cache_features: bool  # compute the frozen encoder's features once
+    optimizer: OptimizerConfig
+
+    def __post_init__(self):
+        _positive("diffusion", self, "num_steps", "width", "layers", "heads")
+        require(
+            self.precision in ("float32", "bfloat16"),
+            f"`diffusion.precision` must be float32 or bfloat16; got {self.precision!r}",
+        )
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """How poses are drawn and how sure we are of their errors."""
+
+    num_hypotheses: int  # H
+    num_inference_steps: int
+    batch_size: int  # images
+    bootstrap_samples: int
+
+    def __post_init__(self):
+        _positive("evaluation", self, *[f.name for f in dataclasses.fields(self)])
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that params.yaml says."""
+
+    scale: str
+    seed: int
+    data: DataConfig
+    encoder: EncoderConfig
+    tokenizer: TokenizerStageConfig
+    diffusion: DiffusionConfig
+    evaluation: EvaluationConfig
+
+    def __post_init__(self):
+        require(
+            self.scale in SCALES,
+            f"`scale` must be one of {', '.join(SCALES)}; got {self.scale!r}",
+        )
+        require(self.seed >= 0, f"`seed` must not be negative; got {self.seed}")
+        require(
+            self.evaluation.num_inference_steps <= self.diffusion.num_steps,
+            "`evaluation.num_inference_steps` must not exceed diffusion.num_steps = "
+            f"{self.diffusion.num_steps}; got {self.evaluation.num_inference_steps}",
+        )
+
+
+def _build(kind, value, where):
+    """`value` as `kind`: a dataclass, a tuple of numbers, or a plain type."""
+    if dataclasses.is_dataclass(kind):
+        require(isinstance(value, dict), f"`{where}` must be a section; got {type(value).__name__}")
+        hints = typing.get_type_hints(kind)
+        fields = {f.name: f for f in dataclasses.fields(kind)}
+        prefix = f"{where}." if where else ""
+        unknown = [key for key in value if key not in fields]
+        require(not unknown, f"`{prefix}{unknown[0] if unknown else ''}` is not a known key")
+        optional = {n for n, f in fields.items() if f.default is not dataclasses.MISSING}
+        missing = [name for name in fields if name not in value and name not in optional]
+        require(not missing, f"`{prefix}{missing[0] if missing else ''}` is missing")
+        return kind(**{k: _build(hints[k], v, f"{prefix}{k}") for k, v in value.items()})
+    if isinstance(kind, types.GenericAlias):
+        require(isinstance(value, list), f"`{where}` must be a list; got {value!r}")
+        return tuple(_build(kind.__args__[0], item, where) for item in value)
+    if kind is float and type(value) is int:
+        return float(value)
+    require(type(value) is kind, f"`{where}` must be {kind.__name__}; got {value!r}")
+    if kind is float:
+        require(value == value and abs(value) != float("inf"), f"`{where}` must be finite")
+    return value
+
+
+def config_from_dict(values, source="params"):
+    """A `Config` from nested dicts as YAML gives them.
+
+    Raises:
+        ValueError: one sentence naming `source` and the field, with wanted and got.
+    """
+    # `root` is not a parameter of any stage: dvc.yaml alone reads it.
+    values = (
+        {k: v for k, v in values.items() if k != "root"} if isinstance(values, dict) else values
+    )
+    try:
+        return _build(Config, values, "")
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from None
+
+
+def load_config(path):
+    """The `Config` in a YAML 1.2 file (so that 1e-4 is a number).
+
+    Raises:
+        ValueError: missing file, bad YAML, unknown key, wrong type, contradiction.
+    """
+    from ruamel.yaml import YAML, YAMLError
+
+    path = Path(path)
+    require(path.is_file(), f"{path}: the parameters file does not exist")
+    try:
+        values = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not valid YAML: {str(error).splitlines()[0]}") from None
+    return config_from_dict(values, source=str(path))
+
+
+def to_dict(config):
+    """A config or one of its sections as plain nested dicts and lists, for JSON."""
+    plain = dataclasses.asdict(config)
+
+    def lists(value):
+        if isinstance(value, dict):
+            return {key: lists(item) for key, item in value.items()}
+        return [lists(item) for item in value] if isinstance(value, (tuple, list)) else value
+
+    return lists(plain)

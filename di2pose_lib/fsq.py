@@ -1,0 +1,91 @@
+"""Finite scalar quantization (Mentzer et al. 2023): bound, round, digits <-> index.
+
+A vector z of d channels becomes a code with L_i values in channel i, without a
+learned codebook. The paper's short form ⌊L/2⌋·tanh(z) yields L values for odd L
+only; for even L it yields L + 1. We use the offset form, right for both.
+"""
+
+import math
+
+import torch
+from torch import nn
+
+from di2pose_lib.checks import check_range, require
+
+
+class FSQ(nn.Module):
+    """Quantizer with `levels[i]` values in channel i.
+
+    Digit order: `index = Σ_i digit_i · Π_{j<i} L_j`; the first channel changes
+    fastest. Digits run from 0 to L_i − 1; codes are `(digit − ⌊L/2⌋) / ⌊L/2⌋`.
+
+    Args:
+        levels: values per channel, each at least 2.
+
+    Raises:
+        ValueError: if `levels` is empty or holds a number below 2.
+    """
+
+    EPS = 1e-3  # the outermost values stay reachable without saturating tanh
+
+    def __init__(self, levels):
+        super().__init__()
+        levels = list(levels)
+        wanted = "`levels` must be one or more integers of at least 2"
+        require(len(levels) > 0, f"{wanted}; got {levels}")
+        require(
+            all(type(level) is int and level >= 2 for level in levels), f"{wanted}; got {levels}"
+        )
+        self.levels = tuple(levels)
+        self.num_codes = math.prod(levels)
+        sizes = torch.tensor(levels)
+        basis = torch.tensor([math.prod(levels[:i]) for i in range(len(levels))])
+        half_range = (sizes - 1) * (1 + self.EPS) / 2
+        offset = torch.where(sizes % 2 == 0, 0.5, 0.0)  # even L: one value more below zero
+        self.register_buffer("_sizes", sizes, persistent=False)
+        self.register_buffer("_basis", basis, persistent=False)
+        self.register_buffer("_half_width", sizes // 2, persistent=False)
+        self.register_buffer("_half_range", half_range, persistent=False)
+        self.register_buffer("_offset", offset, persistent=False)
+        self.register_buffer("_shift", torch.atanh(offset / half_range), persistent=False)
+
+    def _check_channels(self, name, tensor):
+        got, wanted = tuple(tensor.shape), len(self.levels)
+        require(
+            len(got) > 0 and got[-1] == wanted,
+            f"`{name}` must have {wanted} channels last; got shape {got}",
+        )
+
+    def quantize(self, z):
+        """Round each channel to its nearest value; the gradient passes straight through.
+
+        Args:
+            z: float (..., d), unbounded.
+
+        Returns:
+            codes (..., d) in [−1, 1], float32 (float64 for float64 input): low
+            precision would push an index out of range.
+        """
+        self._check_channels("z", z)
+        z = z if z.dtype == torch.float64 else z.float()
+        bounded = torch.tanh(z + self._shift.to(z.dtype)) * self._half_range.to(z.dtype)
+        bounded = bounded - self._offset.to(z.dtype)
+        rounded = bounded + (bounded.round() - bounded).detach()
+        return rounded / self._half_width
+
+    def codes_to_indices(self, codes):
+        """int64 (...) in [0, num_codes) from codes (..., d) in [−1, 1]."""
+        self._check_channels("codes", codes)
+        digits = (codes * self._half_width).round().long() + self._half_width
+        require(
+            bool(((digits >= 0) & (digits < self._sizes)).all()),
+            f"`codes` must be values that quantize() returns for levels {self.levels}",
+        )
+        return (digits * self._basis).sum(dim=-1)
+
+    def indices_to_codes(self, indices):
+        """float32 (..., d) in [−1, 1] from int64 indices (...)."""
+        require(indices.dtype == torch.int64, f"`indices` must be int64; got {indices.dtype}")
+        check_range("indices", indices, 0, self.num_codes - 1)
+        digits = (indices[..., None] // self._basis) % self._sizes
+        return (digits - self._half_width).float() / self._half_width

@@ -1,0 +1,139 @@
+"""Stage 1: the pose tokenizer, Local-MLP blocks around finite scalar quantization."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from di2pose_lib.checks import check_tensor, require
+from di2pose_lib.fsq import FSQ
+from di2pose_lib.skeleton import NUM_JOINTS
+
+
+@dataclass(frozen=True)
+class TokenizerConfig:
+    """Sizes of the tokenizer; the paper's are 100 tokens, levels [7, 5, 5, 5, 5], width 2048."""
+
+    num_tokens: int  # N
+    levels: tuple[int, ...]  # L_i; their product is C
+    width: int  # D of the encoder
+    encoder_blocks: int
+    decoder_width: int
+    decoder_blocks: int
+    local_joints: int  # X; 1 means no shift
+    mlp_ratio: float = 1.0  # hidden width of the channel MLP; the paper is silent, PCT has 1
+    num_joints: int = NUM_JOINTS  # J
+
+    def __post_init__(self):
+        object.__setattr__(self, "levels", tuple(self.levels))
+        for name in ("num_tokens", "width", "encoder_blocks", "decoder_width", "decoder_blocks"):
+            value = getattr(self, name)
+            require(value >= 1, f"`tokenizer.{name}` must be at least 1; got {value}")
+        odd = self.local_joints % 2 == 1 and self.local_joints >= 1
+        require(odd, f"`tokenizer.local_joints` must be odd; got {self.local_joints}")
+
+
+def joint_shift(features, local_joints):
+    """Move channel group g of X by g − ⌊X/2⌋ places along the joint axis, zero padded.
+
+    Args:
+        features: float (B, J, D).
+        local_joints: X, odd; 1 leaves the features as they are.
+
+    Returns:
+        float (B, J, D). Groups are near equal: D = 2048, X = 3 gives 683, 683, 682.
+    """
+    reach = local_joints // 2
+    joints = features.shape[1]
+    padded = nn.functional.pad(features, (0, 0, reach, reach))  # (B, J + 2 reach, D)
+    groups = padded.tensor_split(local_joints, dim=-1)
+    # A group moved by m places reads joint j − m, which stands at j − m + reach.
+    return torch.cat(
+        [group[:, 2 * reach - g : 2 * reach - g + joints] for g, group in enumerate(groups)], dim=-1
+    )
+
+
+class LocalMLPBlock(nn.Module):
+    """x + JS(LN(x)), then x + MLP(LN(x)); JS is linear, Joint Shift, linear (Sec. 3.1)."""
+
+    def __init__(self, width, local_joints, mlp_ratio):
+        super().__init__()
+        hidden = round(width * mlp_ratio)
+        self.local_joints = local_joints
+        self.shift_norm = nn.LayerNorm(width)
+        self.shift_in = nn.Linear(width, width)
+        self.shift_out = nn.Linear(width, width)
+        self.mlp_norm = nn.LayerNorm(width)
+        self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
+
+    def forward(self, x):
+        shifted = joint_shift(self.shift_in(self.shift_norm(x)), self.local_joints)
+        x = x + self.shift_out(shifted)
+        return x + self.mlp(self.mlp_norm(x))
+
+
+class PoseTokenizer(nn.Module):
+    """Pose <-> N tokens (Sec. 3.1, Appendix C.2).
+
+    The step from J joints to N tokens, which the paper leaves out, is a linear map
+    along the joint axis, as PCT and HiPART do; so is the way back.
+    """
+
+    def __init__(self, config):
+        super().__init__()
+        self.config = config
+        self.fsq = FSQ(config.levels)
+        blocks = (config.local_joints, config.mlp_ratio)
+        self.joint_embedding = nn.Linear(3, config.width)
+        self.encoder = nn.Sequential(
+            *(LocalMLPBlock(config.width, *blocks) for _ in range(config.encoder_blocks)),
+            nn.LayerNorm(config.width),
+        )
+        self.joints_to_tokens = nn.Linear(config.num_joints, config.num_tokens)
+        self.to_codes = nn.Linear(config.width, len(config.levels))
+        self.from_codes = nn.Linear(len(config.levels), config.decoder_width)
+        self.tokens_to_joints = nn.Linear(config.num_tokens, config.num_joints)
+        self.decoder = nn.Sequential(
+            *(LocalMLPBlock(config.decoder_width, *blocks) for _ in range(config.decoder_blocks)),
+            nn.LayerNorm(config.decoder_width),
+            nn.Linear(config.decoder_width, 3),
+        )
+
+    @property
+    def num_codes(self):
+        """C, the number of codes a token can take; Occ is C."""
+        return self.fsq.num_codes
+
+    def encode_codes(self, pose):
+        """Quantized codes float32 (B, N, d) in [−1, 1], differentiable (straight-through)."""
+        check_tensor("pose", pose, ("B", self.config.num_joints, 3), "float")
+        features = self.encoder(self.joint_embedding(pose))  # (B, J, D)
+        features = self.joints_to_tokens(features.transpose(1, 2)).transpose(1, 2)  # (B, N, D)
+        return self.fsq.quantize(self.to_codes(features))
+
+    def decode_codes(self, codes):
+        """Pose (B, J, 3) in metres from codes (B, N, d); codes may be expectations."""
+        wanted = ("B", self.config.num_tokens, len(self.config.levels))
+        check_tensor("codes", codes, wanted, "float")
+        features = self.from_codes(codes)  # (B, N, D')
+        features = self.tokens_to_joints(features.transpose(1, 2)).transpose(1, 2)  # (B, J, D')
+        return self.decoder(features)
+
+    def encode(self, pose):
+        """Tokens int64 (B, N) in [0, C) of root-relative poses (B, J, 3) in metres."""
+        return self.fsq.codes_to_indices(self.encode_codes(pose))
+
+    def decode(self, indices):
+        """Root-relative poses (B, J, 3) in metres from tokens int64 (B, N) in [0, C)."""
+        check_tensor("indices", indices, ("B", self.config.num_tokens), "int64")
+        return self.decode_codes(self.fsq.indices_to_codes(indices))
+
+    def soft_decode(self, probs):
+        """Pose of the expected codes under token probabilities (B, N, C)."""
+        check_tensor("probs", probs, ("B", self.config.num_tokens, self.num_codes), "float")
+        every_code = self.fsq.indices_to_codes(torch.arange(self.num_codes, device=probs.device))
+        return self.decode_codes(probs.float() @ every_code)
+
+    def forward(self, pose):
+        """The reconstruction (B, J, 3) of poses (B, J, 3), differentiable."""
+        return self.decode_codes(self.encode_codes(pose))
