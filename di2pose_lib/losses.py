@@ -1,0 +1,209 @@
+"""What the denoiser is trained on: the variational bound and the auxiliary term (Eqs. 8 to 11)."""
+
+import math
+from typing import NamedTuple
+
+import torch
+
+from di2pose_lib.checks import check_tensor, require
+from di2pose_lib.transitions import posterior_factors, q_posterior_values, q_sample
+
+
+class DiffusionLoss(NamedTuple):
+    """Terms of Eq. 11 in nats per token, of the dtype they were computed in."""
+
+    loss: torch.Tensor
+    """`vlb` + aux_weight · `aux`, scalar."""
+    vlb: torch.Tensor
+    """Mean of KL(q(k_{s−1} | k_s, k_0) ‖ p(k_{s−1} | k_s)), at s = 1 −log p(k_0 | k_1); scalar."""
+    aux: torch.Tensor
+    """Mean of −log f(k_0 | k_s), scalar."""
+    vlb_per_sample: torch.Tensor
+    """`vlb` before its mean over the batch, (B,), without gradient."""
+
+
+def diffusion_loss(schedule, k_start_logits, k_start, k_s, step, aux_weight=5e-4):
+    """The training loss at one sampled step per pose (Eq. 11), without a factor S.
+
+    The paper's Eq. 8 stops at S − 1; as in its Eq. 17, step S belongs to the sum. The
+    bound's own sum over all steps, in nats and bits, is `elbo`.
+
+    Args:
+        schedule: OccludeReplaceSchedule.
+        k_start_logits: logits of f(k̂_0 | k_s, y), float (B, N, C), finite; half types
+            are taken to float32, float64 stays.
+        k_start: clean tokens, int64 (B, N), in [0, C).
+        k_s: tokens at `step`, int64 (B, N), in [0, C]; C is Occ.
+        step: int64 (B,), in [1, S], or an int.
+        aux_weight: λ ≥ 0, the weight of the auxiliary term.
+
+    Returns:
+        DiffusionLoss.
+
+    Raises:
+        ValueError: shapes disagree, a token or a step is out of range, `k_s` cannot be
+            reached from `k_start`, the logits are not finite, or `aux_weight` is negative.
+    """
+    require(
+        isinstance(aux_weight, (int, float)) and 0 <= aux_weight < math.inf,
+        f"`aux_weight` must be a number ≥ 0; got {aux_weight!r}",
+    )
+    kl, cross_entropy = _token_terms(schedule, k_start_logits, k_start, k_s, step)
+    vlb, aux = kl.mean(), cross_entropy.mean()
+    dtype = torch.promote_types(k_start_logits.dtype, torch.float32)
+    return DiffusionLoss(
+        loss=(vlb + aux_weight * aux).to(dtype),
+        vlb=vlb.to(dtype),
+        aux=aux.to(dtype),
+        vlb_per_sample=kl.detach().mean(dim=1).to(dtype),
+    )
+
+
+class Elbo(NamedTuple):
+    """The bound −log p(k_0 | y) ≤ `nats`, per pose: the sum over its N tokens. float64."""
+
+    nats: torch.Tensor
+    """(B,): the prior term and all S terms."""
+    bits: torch.Tensor
+    """(B,): the same in bits."""
+    terms: torch.Tensor
+    """(B, S) nats: column s − 1 is the term of step s."""
+    prior: torch.Tensor
+    """(B,) nats: KL(q(k_S | k_0) ‖ p(k_S)), 0 for this chain."""
+
+
+@torch.no_grad()
+def elbo(denoiser, schedule, condition, k_start, generator):
+    """The full bound of Eq. 17 on −log p(k_0 | y), one draw of k_s at each of the S steps.
+
+    The S denoiser calls make it an evaluation, not a training loss. Its mean over draws
+    is the exact bound.
+
+    Args:
+        denoiser: callable (k_s, step, condition) -> logits float (B, N, C); k_s int64
+            (B, N), step int64 (B,).
+        schedule: OccludeReplaceSchedule.
+        condition: whatever the denoiser takes for these B poses.
+        k_start: clean tokens, int64 (B, N), in [0, C).
+        generator: torch.Generator.
+
+    Returns:
+        Elbo.
+
+    Raises:
+        ValueError: `k_start` or the denoiser's logits have another shape or range, or
+            `generator` is not a torch.Generator.
+    """
+    terms = []
+    for s in range(1, schedule.num_steps + 1):
+        k_s = q_sample(schedule, k_start, s, generator)
+        step = torch.full((k_start.shape[0],), s, device=k_start.device)
+        logits = denoiser(k_s, step, condition)
+        terms.append(_token_terms(schedule, logits, k_start, k_s, step)[0].sum(dim=1))
+    terms = torch.stack(terms, dim=1)  # (B, S)
+    prior = torch.full_like(terms[:, 0], k_start.shape[1] * _prior_nats(schedule))
+    nats = prior + terms.sum(dim=1)
+    return Elbo(nats=nats, bits=nats / math.log(2), terms=terms, prior=prior)
+
+
+def _token_terms(schedule, k_start_logits, k_start, k_s, step):
+    """Per token (B, N), float64: the KL of Eq. 11 (s = 1: −log p(k_0 | k_1)) and −log f(k_0).
+
+    With i = `k_start` and v = `same`, the model's posterior is p_j = slope · (f_j + a) at every
+    code but v, and the true one is a constant at every code but i and v, 0 log 0 being 0. So
+    the KL is that constant's part over all C codes, corrected at two of them; Occ has the same
+    probability in both and adds nothing. At s = 1 the constant is 0, the true posterior
+    one-hot and the KL is −log p(k_0 | k_1) by itself. Only the sum over codes is as large
+    as the logits, and in their precision; the rest is (B, N) in float64.
+    """
+    factors = posterior_factors(schedule, k_s, step, k_start=k_start)
+    num_codes = schedule.num_codes
+    check_tensor("k_start_logits", k_start_logits, (*k_s.shape, num_codes))
+    require(
+        k_start_logits.is_floating_point(),
+        f"`k_start_logits` must be floating point; got {k_start_logits.dtype}",
+    )
+    dtype = torch.promote_types(k_start_logits.dtype, torch.float32)
+    log_f = torch.log_softmax(k_start_logits, dim=-1, dtype=dtype)  # (B, N, C)
+    at = torch.stack([k_start, factors.same], dim=-1)
+    log_f_start, log_f_same = log_f.gather(-1, at).double().unbind(dim=-1)
+    require(
+        bool((log_f_start + log_f_same).isfinite().all()),
+        "`k_start_logits` must be finite; got NaN or infinity",
+    )
+
+    # A code seen in an occlude-only chain stays in both posteriors: its KL is 0. The ones keep
+    # its unused numbers, and so their gradients, finite.
+    alone = factors.likelihood_other == 0
+    factors = factors._replace(
+        likelihood_other=factors.likelihood_other.masked_fill(alone, 1.0),
+        onward_other=factors.onward_other.masked_fill(alone, 1.0),
+    )
+    elsewhere, at_same, at_start = q_posterior_values(factors, k_start)
+
+    # Σ f(k̂_0) / q(k_s | k̂_0)
+    ratio = (
+        -torch.expm1(log_f_same) / factors.likelihood_other
+        + log_f_same.exp() / factors.likelihood_same
+    )
+    log_slope = (factors.onward_other * factors.keep / factors.likelihood_other).log()
+    offset = factors.spread * factors.likelihood_other / factors.keep * ratio  # a
+    log_p_start = log_slope + _log_add(log_f_start, offset)
+    log_p_same_as_other = log_slope + _log_add(log_f_same, offset)
+    log_p_same = (factors.onward_same * factors.keep / factors.likelihood_same).log() + _log_add(
+        log_f_same, offset * factors.likelihood_same / factors.likelihood_other
+    )
+
+    constant = elsewhere > 0
+    log_elsewhere = elsewhere.where(constant, 1.0).log()
+    sum_log_p = num_codes * log_slope + _SumLog.apply(
+        log_f, offset.where(constant, 1.0).clamp_min(1e-30)
+    )
+    kl = elsewhere * (num_codes * log_elsewhere - sum_log_p)
+    kl = kl + (torch.xlogy(at_same, at_same) - at_same * log_p_same)
+    kl = kl - elsewhere * (log_elsewhere - log_p_same_as_other)
+    correction = torch.xlogy(at_start, at_start) - at_start * log_p_start
+    correction = correction - elsewhere * (log_elsewhere - log_p_start)
+    kl = kl + correction.masked_fill(k_start == factors.same, 0.0)
+    return kl.masked_fill(alone, 0.0), -log_f_start
+
+
+def _log_add(log_f, offset):
+    """log(f + offset), offset ≥ 0, that stays finite and exact where f underflows."""
+    positive = offset > 0
+    total = torch.logaddexp(log_f, offset.where(positive, 1.0).log())
+    return total.where(positive, log_f)
+
+
+class _SumLog(torch.autograd.Function):
+    """Σ_j log(f_j + offset) over the last axis, in float64, of log f (B, N, C), offset (B, N) > 0.
+
+    Written out to keep no copy of the logits' size for the backward pass but log f itself:
+    at C = 4375 those copies would be what limits the batch.
+    """
+
+    @staticmethod
+    def forward(ctx, log_f, offset):
+        ctx.save_for_backward(log_f, offset)
+        shifted = log_f.exp().add_(offset.to(log_f.dtype)[..., None])
+        return shifted.log_().sum(dim=-1).double()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad):
+        log_f, offset = ctx.saved_tensors
+        f = log_f.exp()
+        inverse = (f + offset.to(f.dtype)[..., None]).reciprocal_()
+        grad_offset = grad * inverse.sum(dim=-1).double()
+        return f.mul_(inverse).mul_(grad.to(f.dtype)[..., None]), grad_offset
+
+
+def _prior_nats(schedule):
+    """KL(q(k_S | k_0) ‖ p(k_S)) of one token; p(k_S) is the chain's stationary law."""
+    num_codes = schedule.num_codes
+    alpha, beta, gamma = (
+        rate[-1].item() for rate in (schedule.alpha_bar, schedule.beta_bar, schedule.gamma_bar)
+    )
+    code, occ = schedule.final_replace_rate / num_codes, schedule.final_occlude_rate
+    pairs = [(alpha + beta, code, 1), (beta, code, num_codes - 1), (gamma, occ, 1)]
+    return sum(count * q * math.log(q / p) for q, p, count in pairs if q > 0)

@@ -1,0 +1,278 @@
+import math
+
+import pytest
+import torch
+from oracle import CHAINS, kl_nats, product_matrix, reachable_pairs
+
+from di2pose_lib.losses import diffusion_loss, elbo
+from di2pose_lib.transitions import OccludeReplaceSchedule, q_sample
+
+EXACT = {"atol": 1e-12, "rtol": 1e-12}
+chains = pytest.mark.parametrize("chain", CHAINS, ids=str)
+DEFAULT, OCCLUDE_ONLY, REPLACE_ONLY = (0.9, 0.1), (1.0, 0.0), (0.0, 1.0)
+rates = pytest.mark.parametrize("final_rates", [DEFAULT, OCCLUDE_ONLY, REPLACE_ONLY], ids=str)
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def random_logits(*shape, seed=0, scale=2.0, dtype=torch.float64):
+    return (scale * torch.randn(shape, generator=seeded(seed), dtype=torch.float64)).to(dtype)
+
+
+def random_case(num_codes, num_steps, final_rates, batch=6, num_tokens=9, scale=2.0):
+    """A schedule with (logits, k_start, k_s, step) drawn from its own chain."""
+    schedule = OccludeReplaceSchedule(num_codes, num_steps, *final_rates)
+    k_start = torch.randint(num_codes, (batch, num_tokens), generator=seeded(1))
+    step = torch.randint(1, num_steps + 1, (batch,), generator=seeded(2))
+    step[0], step[1] = 1, num_steps
+    k_s = q_sample(schedule, k_start, step, seeded(3))
+    return schedule, (random_logits(batch, num_tokens, num_codes, scale=scale), k_start, k_s, step)
+
+
+# The sampled term
+
+
+@chains
+def test_vlb_of_every_reachable_pair_is_the_brute_force_kl(chain):
+    schedule = OccludeReplaceSchedule(*chain)
+    for step in range(1, chain[1] + 1):
+        for k_0, k_s in reachable_pairs(chain, step):
+            logits = random_logits(1, 1, chain[0], seed=step)
+            loss = diffusion_loss(
+                schedule, logits, torch.tensor([[k_0]]), torch.tensor([[k_s]]), step
+            )
+            f = logits[0, 0].softmax(-1)
+            torch.testing.assert_close(loss.vlb, kl_nats(chain, f, k_0, k_s, step), **EXACT)
+            torch.testing.assert_close(loss.aux, -f[k_0].log(), **EXACT)
+
+
+@chains
+def test_terms_are_means_over_tokens_and_batch_with_a_step_per_pose(chain):
+    num_codes, num_steps = chain[:2]
+    schedule, (logits, k_start, k_s, step) = random_case(num_codes, num_steps, chain[2:])
+    loss = diffusion_loss(schedule, logits, k_start, k_s, step, aux_weight=0.3)
+    f = logits.softmax(-1)
+    expected = torch.tensor(
+        [
+            [kl_nats(chain, f[b, n], k_start[b, n], k_s[b, n], int(step[b])) for n in range(9)]
+            for b in range(6)
+        ],
+        dtype=torch.float64,
+    )
+    aux = torch.nn.functional.cross_entropy(logits.flatten(0, 1), k_start.flatten())
+    torch.testing.assert_close(loss.vlb, expected.mean(), **EXACT)
+    torch.testing.assert_close(loss.vlb_per_sample, expected.mean(1), **EXACT)
+    torch.testing.assert_close(loss.aux, aux, **EXACT)
+    torch.testing.assert_close(loss.loss, expected.mean() + 0.3 * aux, **EXACT)
+
+
+def test_one_occluded_token_by_hand():
+    # S = 2, γ̄ = 0.4, 0.8. Occ at 2: Occ at 1 with 1/2, both sides alike, so the KL is that of
+    # the codes' half. q over codes: (β̄_1 + ᾱ_1, β̄_1) / 1.2 = (0.55, 0.05) / 1.2, f = (1/2, 1/2).
+    schedule = OccludeReplaceSchedule(2, 2, 0.8, 0.2)
+    loss = diffusion_loss(
+        schedule, torch.zeros(1, 1, 2).double(), torch.tensor([[0]]), torch.tensor([[2]]), 2
+    )
+    q = (0.55 / 1.2, 0.05 / 1.2)
+    expected = sum(value * math.log(value / 0.25) for value in q)
+    assert loss.vlb.item() == pytest.approx(expected, abs=1e-14)
+
+
+def test_occlude_only_at_step_one_is_cross_entropy_on_hidden_tokens_and_zero_on_seen_ones():
+    schedule = OccludeReplaceSchedule(4, 10, *OCCLUDE_ONLY)
+    logits = random_logits(1, 2, 4)
+    k_start = torch.tensor([[1, 3]])
+    loss = diffusion_loss(schedule, logits, k_start, torch.tensor([[1, 4]]), 1)
+    hidden = -logits[0, 1].log_softmax(-1)[3]
+    torch.testing.assert_close(loss.vlb, hidden / 2, **EXACT)
+
+
+@rates
+def test_a_denoiser_that_knows_the_truth_pays_nothing(final_rates):
+    schedule, (_, k_start, k_s, step) = random_case(7, 10, final_rates)
+    sure = 60.0 * torch.nn.functional.one_hot(k_start, 7).double()
+    loss = diffusion_loss(schedule, sure, k_start, k_s, step)
+    assert abs(loss.loss.item()) < 1e-12
+
+
+@rates
+def test_the_kl_is_never_negative(final_rates):
+    schedule, (_, k_start, k_s, _) = random_case(5, 10, final_rates)
+    for step in range(1, 11):
+        k_s = q_sample(schedule, k_start, step, seeded(step))
+        for scale in (0.1, 1, 10):
+            logits = random_logits(6, 9, 5, seed=step, scale=scale)
+            loss = diffusion_loss(schedule, logits, k_start, k_s, step)
+            assert loss.vlb_per_sample.min() > -1e-14
+
+
+# Precision and gradients
+
+
+@rates
+@pytest.mark.parametrize("num_codes", [2, 64, 1000])
+def test_float32_and_half_logits_come_close_to_float64(final_rates, num_codes):
+    schedule, (logits, *rest) = random_case(num_codes, 100, final_rates)
+    for dtype, tolerance in [(torch.float32, 2e-5), (torch.bfloat16, 2e-5), (torch.float16, 2e-5)]:
+        given = logits.to(dtype)
+        reference = diffusion_loss(schedule, given.double(), *rest)
+        loss = diffusion_loss(schedule, given, *rest)
+        for name in ("loss", "vlb", "aux"):
+            value, wanted = getattr(loss, name), getattr(reference, name)
+            assert value.dtype == torch.float32 and value.shape == ()
+            assert wanted.dtype == torch.float64
+            torch.testing.assert_close(value.double(), wanted, atol=tolerance, rtol=tolerance)
+    # rounding the logits to bf16 is itself a small matter
+    rounded = diffusion_loss(schedule, logits.bfloat16(), *rest).loss.double()
+    exact = diffusion_loss(schedule, logits, *rest).loss
+    torch.testing.assert_close(rounded, exact, atol=2e-2, rtol=2e-2)
+
+
+@chains
+def test_the_gradient_agrees_with_finite_differences(chain):
+    schedule, (logits, *rest) = random_case(chain[0], chain[1], chain[2:], batch=3, num_tokens=2)
+    logits.requires_grad_()
+    assert torch.autograd.gradcheck(
+        lambda x: diffusion_loss(schedule, x, *rest, aux_weight=0.1).loss, logits
+    )
+
+
+@rates
+@pytest.mark.parametrize("scale", [0.0, 1.0, 200.0])
+def test_float32_gradients_are_finite_and_close_to_float64(final_rates, scale):
+    schedule, (logits, *rest) = random_case(64, 100, final_rates, scale=scale)
+    grads = []
+    for dtype in (torch.float64, torch.float32):
+        leaf = logits.float().to(dtype).requires_grad_()
+        diffusion_loss(schedule, leaf, *rest).loss.backward()
+        assert leaf.grad.isfinite().all()
+        grads.append(leaf.grad.double())
+    torch.testing.assert_close(grads[1], grads[0], atol=1e-6, rtol=1e-3)
+
+
+@rates
+def test_the_loss_has_no_gradient_along_a_shift_of_the_logits(final_rates):
+    schedule, (logits, *rest) = random_case(16, 20, final_rates)
+    logits.requires_grad_()
+    diffusion_loss(schedule, logits, *rest).vlb.backward()
+    assert logits.grad.abs().max() > 1e-4
+    torch.testing.assert_close(logits.grad.sum(-1), torch.zeros(6, 9).double(), **EXACT)
+
+
+def test_no_float64_and_no_extra_copy_of_the_logits_is_kept_for_the_backward_pass():
+    num_codes = 500
+    schedule, (logits, *rest) = random_case(num_codes, 100, DEFAULT)
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+        diffusion_loss(schedule, logits.float().requires_grad_(), *rest)
+    dense = {t.data_ptr(): t for t in kept if t.numel() == logits.numel()}
+    assert len(dense) == 1
+    assert all(t.dtype == torch.float32 for t in dense.values())
+
+
+# The full bound
+
+
+@rates
+def test_elbo_of_an_exact_one_token_denoiser_is_the_entropy_it_must_be(final_rates):
+    # With f the exact q(k_0 | k_s) of a known law, every reverse step is the data's own, and the
+    # expected bound is the law's entropy. Averaged over the law and over many draws.
+    schedule = OccludeReplaceSchedule(3, 4, *final_rates)
+    law = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
+    k_start = torch.multinomial(law, 40_000, replacement=True, generator=seeded())[:, None]
+    bound = elbo(exact_denoiser(schedule, law), schedule, None, k_start, seeded(1))
+    entropy = -(law * law.log()).sum()
+    spread = bound.nats.std() / math.sqrt(len(bound.nats))
+    assert abs(bound.nats.mean() - entropy) < 4 * spread
+    assert spread < 0.02
+
+
+def exact_denoiser(schedule, law):
+    """Logits of q(k_0 | k_s) for single tokens whose clean code follows `law`."""
+    chain = (schedule.num_codes, schedule.num_steps)
+    chain += (schedule.final_occlude_rate, schedule.final_replace_rate)
+
+    def denoiser(k_s, step, condition):
+        likelihood = product_matrix(chain, 0, int(step[0]))[k_s]  # (B, N, C + 1), of k_0
+        joint = likelihood[..., : len(law)] * law
+        return joint.clamp_min(1e-300).log()
+
+    return denoiser
+
+
+def test_elbo_adds_its_terms_the_prior_and_all_tokens():
+    chain = (3, 4, 0.9, 0.1)
+    schedule = OccludeReplaceSchedule(*chain)
+    k_start = torch.randint(3, (2, 5), generator=seeded())
+    logits = random_logits(2, 5, 3)
+    seen = []
+
+    def denoiser(k_s, step, condition):
+        seen.append((k_s, step, condition))
+        return logits
+
+    bound = elbo(denoiser, schedule, "y", k_start, seeded(1))
+    assert [step.tolist() for _, step, _ in seen] == [[s, s] for s in (1, 2, 3, 4)]
+    assert {condition for _, _, condition in seen} == {"y"}
+    assert bound.terms.shape == (2, 4) and bound.terms.dtype == torch.float64
+    f = logits.softmax(-1)
+    for b in range(2):
+        for column, (k_s, step, _) in enumerate(seen):
+            tokens = zip(f[b], k_start[b], k_s[b], strict=True)
+            expected = sum(kl_nats(chain, *token, int(step[b])) for token in tokens)
+            torch.testing.assert_close(bound.terms[b, column], expected, **EXACT)
+    assert torch.equal(bound.prior, torch.zeros(2).double())
+    torch.testing.assert_close(bound.nats, bound.terms.sum(1), **EXACT)
+    torch.testing.assert_close(bound.bits * math.log(2), bound.nats, **EXACT)
+
+
+# Refusals
+
+
+def test_the_loss_refuses_bad_arguments():
+    schedule = OccludeReplaceSchedule(3, 4)
+    logits, k_start, k_s = torch.zeros(1, 2, 3), torch.tensor([[0, 1]]), torch.tensor([[3, 1]])
+    with pytest.raises(ValueError, match=r"`k_start_logits` must have shape \(1, 2, 3\)"):
+        diffusion_loss(schedule, torch.zeros(1, 2, 4), k_start, k_s, 2)
+    with pytest.raises(ValueError, match="`k_start_logits` must be floating point; got"):
+        diffusion_loss(schedule, logits.long(), k_start, k_s, 2)
+    for bad in (float("nan"), float("inf")):
+        spoiled = logits.clone()
+        spoiled[0, 1, 2] = bad
+        with pytest.raises(ValueError, match="`k_start_logits` must be finite; got NaN"):
+            diffusion_loss(schedule, spoiled, k_start, k_s, 2)
+    with pytest.raises(ValueError, match=r"`k_s` must lie in \[0, 3\]; got 4"):
+        diffusion_loss(schedule, logits, k_start, k_s + 1, 2)
+    with pytest.raises(ValueError, match=r"`k_start` must lie in \[0, 2\]; got 3"):
+        diffusion_loss(schedule, logits, k_s, k_s, 2)
+    with pytest.raises(ValueError, match=r"`step` must lie in \[1, 4\]; got 0"):
+        diffusion_loss(schedule, logits, k_start, k_s, torch.tensor([0]))
+    with pytest.raises(ValueError, match=r"`k_start` must have the shape of `k_s`"):
+        diffusion_loss(schedule, logits, k_start[:, :1], k_s, 2)
+    with pytest.raises(TypeError, match="`k_start_logits` must be a torch.Tensor; got list"):
+        diffusion_loss(schedule, logits.tolist(), k_start, k_s, 2)
+
+
+def test_the_loss_refuses_a_pair_that_the_chain_cannot_produce():
+    schedule = OccludeReplaceSchedule(3, 4, *OCCLUDE_ONLY)
+    with pytest.raises(ValueError, match="`k_s` must be reachable from `k_start` = 0 at step 2"):
+        diffusion_loss(schedule, torch.zeros(1, 1, 3), torch.tensor([[0]]), torch.tensor([[1]]), 2)
+
+
+@pytest.mark.parametrize("weight", [-1e-4, float("nan"), float("inf"), "0.1", None])
+def test_the_loss_refuses_a_bad_weight(weight):
+    schedule = OccludeReplaceSchedule(3, 4)
+    k_start = torch.tensor([[0]])
+    with pytest.raises(ValueError, match="`aux_weight` must be a number ≥ 0; got"):
+        diffusion_loss(schedule, torch.zeros(1, 1, 3), k_start, k_start, 2, aux_weight=weight)
+
+
+def test_elbo_refuses_wrong_logits_and_generators():
+    schedule = OccludeReplaceSchedule(3, 4)
+    k_start = torch.tensor([[0]])
+    with pytest.raises(ValueError, match=r"`k_start_logits` must have shape \(1, 1, 3\)"):
+        elbo(lambda *_: torch.zeros(1, 1, 4), schedule, None, k_start, seeded())
+    with pytest.raises(ValueError, match="`generator` must be a torch.Generator; got int"):
+        elbo(lambda *_: torch.zeros(1, 1, 3), schedule, None, k_start, 0)

@@ -1,0 +1,338 @@
+import math
+
+import pytest
+import torch
+from oracle import model_posterior, product_matrix
+
+from di2pose_lib.sampler import inference_steps, sample, sample_with_probs
+from di2pose_lib.transitions import OccludeReplaceSchedule
+
+RATES = {"default": (0.9, 0.1), "occlude only": (1.0, 0.0), "replace only": (0.0, 1.0)}
+rates = pytest.mark.parametrize("final_rates", RATES.values(), ids=RATES)
+LAW = torch.tensor([0.5, 0.3, 0.15, 0.05], dtype=torch.float64)
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def sure_denoiser(tokens, num_codes):
+    """Knows the clean tokens (B, N) and says so."""
+    logits = 100.0 * torch.nn.functional.one_hot(tokens, num_codes).float()
+    return lambda k_s, step, condition: logits
+
+
+def fixed_denoiser(logits):
+    """The same logits (C,) for every token, whatever it sees."""
+    return lambda k_s, step, condition: logits.expand(*k_s.shape, len(logits))
+
+
+def exact_denoiser(schedule, law=LAW):
+    """Logits of q(k_0 | k_s) for single tokens whose clean code follows `law`."""
+    chain = (schedule.num_codes, schedule.num_steps)
+    chain += (schedule.final_occlude_rate, schedule.final_replace_rate)
+
+    def denoiser(k_s, step, condition):
+        likelihood = product_matrix(chain, 0, int(step[0]))[k_s]  # (B, N, C + 1), of k_0
+        return (likelihood[..., : len(law)] * law).log()  # −inf where impossible
+
+    return denoiser
+
+
+def chi_square_limit(freedom):
+    """About the 1e-4 quantile (Wilson and Hilferty)."""
+    return freedom * (1 - 2 / (9 * freedom) + 3.72 * math.sqrt(2 / (9 * freedom))) ** 3
+
+
+def chi_square(counts, probs):
+    expected = probs * counts.sum()
+    return ((counts - expected) ** 2 / expected).sum().item()
+
+
+# Steps
+
+
+def test_inference_steps_by_hand():
+    assert inference_steps(100, 25) == list(range(100, 0, -4))
+    assert inference_steps(5, 5) == [5, 4, 3, 2, 1]
+    assert inference_steps(10, 3) == [10, 6, 3]
+    assert inference_steps(7, 1) == [7]
+
+
+def test_inference_steps_start_at_s_and_stay_distinct_and_even_for_every_count():
+    for num_steps in (1, 2, 7, 30, 100):
+        for count in range(1, num_steps + 1):
+            steps = inference_steps(num_steps, count)
+            assert len(steps) == count and steps[0] == num_steps
+            gaps = [s - u for s, u in zip(steps, steps[1:] + [0], strict=True)]
+            assert min(gaps) >= 1 and max(gaps) - min(gaps) <= 1
+
+
+# The chain
+
+
+@rates
+def test_a_denoiser_that_knows_the_truth_gets_it_back_in_any_number_of_steps(final_rates):
+    schedule = OccludeReplaceSchedule(11, 6, *final_rates)
+    truth = torch.randint(11, (3, 20), generator=seeded(5))
+    for count in range(1, 7):
+        for final in ("sample", "argmax"):
+            tokens = sample(
+                sure_denoiser(truth, 11),
+                schedule,
+                None,
+                20,
+                count,
+                seeded(count),
+                final=final,
+                batch_size=3,
+            )
+            assert tokens.dtype == torch.int64 and torch.equal(tokens, truth)
+
+
+@rates
+@pytest.mark.parametrize("count", [1, 2, 3, 6])
+def test_the_exact_denoiser_of_a_one_token_law_reproduces_it_in_any_number_of_steps(
+    final_rates, count
+):
+    schedule = OccludeReplaceSchedule(4, 6, *final_rates)
+    tokens = sample(
+        exact_denoiser(schedule), schedule, None, 1, count, seeded(count), batch_size=8000
+    )
+    counts = torch.bincount(tokens[:, 0], minlength=4).double()
+    assert chi_square(counts, LAW) < chi_square_limit(3)
+
+
+@rates
+def test_each_reverse_step_follows_equation_9(final_rates):
+    chain = (4, 6, *final_rates)
+    schedule = OccludeReplaceSchedule(*chain)
+    film = []
+    sample(
+        fixed_denoiser(LAW.log()),
+        schedule,
+        None,
+        1,
+        3,
+        seeded(),
+        batch_size=20_000,
+        on_step=lambda step, k_s, probs: film.append((step, k_s)),
+    )
+    for (s, k_s), (u, k_u) in zip(film, film[1:], strict=False):
+        for value in k_s.unique().tolist():
+            counts = torch.bincount(k_u[k_s == value], minlength=5).double()
+            expected = model_posterior(chain, LAW, value, u, s)
+            possible = expected > 0
+            assert (counts[~possible] == 0).all()
+            freedom = int(possible.sum()) - 1
+            if freedom:
+                statistic = chi_square(counts[possible], expected[possible])
+                assert statistic < chi_square_limit(freedom)
+
+
+@rates
+def test_the_chain_starts_from_the_stationary_law(final_rates):
+    schedule = OccludeReplaceSchedule(4, 6, *final_rates)
+    first = []
+    sample(
+        fixed_denoiser(LAW.log()),
+        schedule,
+        None,
+        1,
+        1,
+        seeded(),
+        batch_size=20_000,
+        on_step=lambda step, k_s, probs: first.append((step, k_s)),
+    )
+    ((step, k_s),) = first
+    counts = torch.bincount(k_s[:, 0], minlength=5).double()
+    occlude, replace = final_rates
+    law = torch.tensor([replace / 4] * 4 + [occlude]).double()
+    possible = law > 0
+    assert step == 6 and (counts[~possible] == 0).all()
+    if possible.sum() > 1:
+        statistic = chi_square(counts[possible], law[possible])
+        assert statistic < chi_square_limit(int(possible.sum()) - 1)
+
+
+def test_a_seen_code_of_an_occlude_only_chain_stays_whatever_the_denoiser_says():
+    schedule = OccludeReplaceSchedule(4, 8, *RATES["occlude only"])
+    film = []
+
+    def fickle(k_s, step, condition):
+        return torch.randn(*k_s.shape, 4, generator=seeded(int(step[0])))
+
+    result = sample_with_probs(
+        fickle,
+        schedule,
+        None,
+        50,
+        8,
+        seeded(),
+        batch_size=2,
+        final="argmax",
+        on_step=lambda step, k_s, probs: film.append(k_s),
+    )
+    film.append(result.tokens)
+    assert (film[0] == 4).all() and (film[-1] < 4).all()
+    for before, after in zip(film, film[1:], strict=False):
+        seen = before < 4
+        assert torch.equal(after[seen], before[seen])
+
+
+def test_argmax_takes_the_most_probable_code_of_the_last_step():
+    schedule = OccludeReplaceSchedule(4, 5)
+    result = sample_with_probs(
+        exact_denoiser(schedule), schedule, None, 30, 5, seeded(), batch_size=2, final="argmax"
+    )
+    assert torch.equal(result.tokens, result.k_start_probs.argmax(-1))
+    hidden = sample(fixed_denoiser(LAW.log()), schedule, None, 9, 1, seeded(), batch_size=1)
+    likely = sample(
+        fixed_denoiser(LAW.log()), schedule, None, 9, 1, seeded(), batch_size=1, final="argmax"
+    )
+    assert (likely == 0).all() and (hidden != 0).any()
+
+
+def test_the_last_steps_probabilities_come_with_the_tokens():
+    schedule = OccludeReplaceSchedule(4, 5)
+    logits = torch.tensor([0.3, -1.0, 2.0, 0.0])
+    result = sample_with_probs(fixed_denoiser(logits), schedule, None, 3, 2, seeded(), batch_size=2)
+    assert result.k_start_probs.shape == (2, 3, 4)
+    torch.testing.assert_close(result.k_start_probs, logits.softmax(-1).expand(2, 3, 4))
+
+
+def test_a_code_of_probability_zero_is_never_drawn():
+    schedule = OccludeReplaceSchedule(4, 5)
+    logits = torch.tensor([-math.inf, 0.0, -math.inf, 0.0])
+    tokens = sample(fixed_denoiser(logits), schedule, None, 5000, 1, seeded(), batch_size=1)
+    assert tokens.unique().tolist() == [1, 3]
+
+
+@pytest.mark.parametrize(("draw", "code"), [(0.0, 1), (1 - 2**-24, 2)])
+def test_the_extreme_draws_step_over_codes_of_probability_zero(monkeypatch, draw, code):
+    schedule = OccludeReplaceSchedule(4, 5)
+    logits = torch.tensor([-math.inf, 0.7, 0.1, -math.inf])
+    monkeypatch.setattr(
+        torch, "rand", lambda size, dtype=None, **_: torch.full(size, draw, dtype=dtype)
+    )
+    tokens = sample(fixed_denoiser(logits), schedule, None, 3, 1, seeded(), batch_size=1)
+    assert (tokens == code).all()
+
+
+# What the denoiser and the caller see
+
+
+def test_the_denoiser_is_called_once_a_step_with_the_condition_and_steps_of_the_batch():
+    schedule = OccludeReplaceSchedule(4, 10)
+    condition = torch.randn(3, 7, generator=seeded())
+    calls, film = [], []
+
+    def denoiser(k_s, step, given):
+        calls.append((k_s, step, given))
+        return torch.zeros(*k_s.shape, 4, dtype=torch.bfloat16)
+
+    tokens = sample(
+        denoiser,
+        schedule,
+        condition,
+        6,
+        4,
+        seeded(),
+        on_step=lambda step, k_s, probs: film.append((step, k_s, probs)),
+    )
+    assert tokens.shape == (3, 6) and tokens.min() >= 0 and tokens.max() <= 3
+    assert [step.tolist() for _, step, _ in calls] == [[s] * 3 for s in (10, 7, 5, 2)]
+    for (k_s, step, given), (shown_step, shown, probs) in zip(calls, film, strict=True):
+        assert given is condition and step.dtype == torch.int64
+        assert shown_step == int(step[0]) and torch.equal(shown, k_s)
+        assert probs.dtype == torch.float32 and probs.shape == (3, 6, 4)
+        assert k_s.min() >= 0 and k_s.max() <= 4
+
+
+def test_the_condition_may_be_anything_with_a_batch_size():
+    schedule = OccludeReplaceSchedule(4, 3)
+    tree = {"features": [torch.zeros(2, 1)], "name": "crop"}
+    seen = []
+
+    def denoiser(k_s, step, condition):
+        seen.append(condition)
+        return torch.zeros(*k_s.shape, 4)
+
+    assert sample(denoiser, schedule, tree, 5, 3, seeded(), batch_size=2).shape == (2, 5)
+    assert all(condition is tree for condition in seen)
+
+
+def test_draws_are_the_generators_alone():
+    schedule = OccludeReplaceSchedule(20, 10)
+    denoiser = fixed_denoiser(torch.zeros(20))
+    global_state = torch.get_rng_state()
+    drawn = [
+        sample(denoiser, schedule, None, 40, 5, seeded(seed), batch_size=2) for seed in (3, 3, 4)
+    ]
+    assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
+    assert not torch.equal(drawn[0][0], drawn[0][1])
+    assert torch.equal(torch.get_rng_state(), global_state)
+
+
+def test_sampling_records_no_gradient():
+    schedule = OccludeReplaceSchedule(4, 3)
+    logits = torch.zeros(4, requires_grad=True)
+    result = sample_with_probs(fixed_denoiser(logits), schedule, None, 2, 3, seeded(), batch_size=1)
+    assert not result.k_start_probs.requires_grad
+
+
+# Refusals
+
+
+def refused(
+    message, denoiser=None, condition=None, num_tokens=2, count=2, generator=None, **options
+):
+    schedule = OccludeReplaceSchedule(4, 5)
+    denoiser = denoiser or fixed_denoiser(torch.zeros(4))
+    generator = seeded() if generator is None else generator
+    if condition is None:
+        options.setdefault("batch_size", 1)
+    with pytest.raises(ValueError, match=message):
+        sample(denoiser, schedule, condition, num_tokens, count, generator, **options)
+
+
+def test_numbers_of_steps_and_tokens_out_of_range_are_refused():
+    for count in (0, 6, -1):
+        refused(rf"`num_inference_steps` must lie in \[1, 5\]; got {count}", count=count)
+    refused("`num_inference_steps` must be an integer; got 2.5", count=2.5)
+    refused("`num_tokens` must be at least 1; got 0", num_tokens=0)
+    refused("`num_tokens` must be an integer; got 'x'", num_tokens="x")
+
+
+def test_bad_options_are_refused():
+    refused('`final` must be "sample" or "argmax"; got \'mode\'', final="mode")
+    refused("`generator` must be a torch.Generator; got int", generator=3)
+
+
+def test_a_missing_wrong_or_contradicted_batch_size_is_refused():
+    refused("`batch_size` must be given unless `condition` is a tensor", batch_size=None)
+    refused("`batch_size` must be at least 1; got 0", batch_size=0)
+    refused(
+        "`batch_size` must be that of `condition`, 3; got 2",
+        condition=torch.zeros(3, 1),
+        batch_size=2,
+    )
+    refused("`condition` must have a batch axis; got a 0-d tensor", condition=torch.tensor(1.0))
+
+
+def test_bad_logits_are_refused():
+    def returning(value):
+        return lambda k_s, step, condition: value
+
+    shape = r"`denoiser` must return logits of shape \(1, 2, 4\); got "
+    refused(shape + r"\(1, 2, 5\)", denoiser=returning(torch.zeros(1, 2, 5)))
+    refused(shape + r"\(2, 4\)", denoiser=returning(torch.zeros(2, 4)))
+    refused(shape + "list", denoiser=returning([0.0]))
+    refused(
+        "floating-point logits; got torch.int64", denoiser=returning(torch.zeros(1, 2, 4).long())
+    )
+    for bad in (math.nan, math.inf):
+        spoiled = torch.zeros(1, 2, 4)
+        spoiled[0, 1, 3] = bad
+        refused("logits without NaN or", denoiser=returning(spoiled))
+    refused("logits without NaN or", denoiser=returning(torch.full((1, 2, 4), -math.inf)))
