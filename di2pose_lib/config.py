@@ -55,7 +55,6 @@ class DataConfig:
     train_cameras: CameraRing
     test_cameras: CameraRing
     train_occluder_share: float  # images with an occluder in train and validation
-    shard_images: int
 
     def __post_init__(self):
         require(
@@ -112,6 +111,7 @@ class EncoderConfig:
     layers: int
     heads: int
     heatmap_sigma: float  # heatmap cells
+    cache_features: bool  # compute the training images' features once, for stage 2
     optimizer: OptimizerConfig
 
     def __post_init__(self):
@@ -157,7 +157,6 @@ class DiffusionConfig:
     layers: int
     heads: int
     precision: str  # float32 or bfloat16
-    cache_features: bool  # compute the frozen encoder's features once
     optimizer: OptimizerConfig
 
     def __post_init__(self):

@@ -1,5 +1,6 @@
 """Stage 1: the pose tokenizer, Local-MLP blocks around finite scalar quantization."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -29,8 +30,14 @@ class TokenizerConfig:
         for name in ("num_tokens", "width", "encoder_blocks", "decoder_width", "decoder_blocks"):
             value = getattr(self, name)
             require(value >= 1, f"`tokenizer.{name}` must be at least 1; got {value}")
+        FSQ(self.levels)  # refuses what are no levels
         odd = self.local_joints % 2 == 1 and self.local_joints >= 1
         require(odd, f"`tokenizer.local_joints` must be odd; got {self.local_joints}")
+
+    @property
+    def num_codes(self):
+        """C, the number of codes a token can take."""
+        return math.prod(self.levels)
 
 
 def joint_shift(features, local_joints):

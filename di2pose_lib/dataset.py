@@ -1,0 +1,150 @@
+"""The prepared data set: one format for every source, memory-mapped, never whole in memory.
+
+A split is a folder of .npy arrays, one row an image, and `meta.json` with the format's
+version, the names behind the subject and action numbers, and where the poses come from.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from di2pose_lib.checks import require
+from di2pose_lib.files import read_json, write_json
+from di2pose_lib.skeleton import NUM_JOINTS
+
+FORMAT_VERSION = 1
+
+# name -> (dtype, shape of a row); "H" and "W" are the image's height and width.
+FIELDS = {
+    "image": ("uint8", (3, "H", "W")),  # RGB
+    "pose": ("float32", (NUM_JOINTS, 3)),  # root-relative, camera frame, metres
+    "root": ("float32", (3,)),  # pelvis in the camera frame, metres
+    "joints_2d": ("float32", (NUM_JOINTS, 2)),  # pixels of the crop
+    "visible": ("bool", (NUM_JOINTS,)),  # seen: in the image, behind nothing
+    "covered": ("bool", (NUM_JOINTS,)),  # behind an occluder, or outside the image
+    "intrinsics": ("float32", (4,)),  # fx, fy, cx, cy in pixels of the crop
+    "camera_rotation": ("float32", (3, 3)),  # world to camera
+    "camera_position": ("float32", (3,)),  # in the world, metres
+    "camera": ("int16", ()),  # number of the camera in its ring
+    "subject": ("int16", ()),  # index into meta's subjects
+    "action": ("int16", ()),  # index into meta's actions
+    "sequence": ("int32", ()),
+    "frame": ("int32", ()),  # of the source's motion
+}
+
+
+def _row_shape(name, image_size):
+    sizes = dict(zip("HW", image_size, strict=True))
+    return tuple(sizes.get(size, size) for size in FIELDS[name][1])
+
+
+class SplitWriter:
+    """Fills a split's arrays from front to back; `close` checks that none is missing."""
+
+    def __init__(self, folder, num_images, image_size, meta):
+        require(num_images > 0, f"`num_images` must be positive; got {num_images}")
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True)
+        self.size = num_images
+        self.written = 0
+        self.meta = {
+            **meta,
+            "format_version": FORMAT_VERSION,
+            "num_images": num_images,
+            "image_size": list(image_size),
+        }
+        self.arrays = {
+            name: np.lib.format.open_memmap(
+                self.folder / f"{name}.npy",
+                mode="w+",
+                dtype=dtype,
+                shape=(num_images, *_row_shape(name, image_size)),
+            )
+            for name, (dtype, _) in FIELDS.items()
+        }
+
+    def write(self, **rows):
+        """Append rows: a tensor for each of `FIELDS`, same length."""
+        require(set(rows) == set(FIELDS), f"rows must name {sorted(FIELDS)}; got {sorted(rows)}")
+        count = len(rows["image"])
+        end = self.written + count
+        require(end <= self.size, f"the split holds {self.size} images; got {end}")
+        for name, tensor in rows.items():
+            self.arrays[name][self.written : end] = tensor.numpy()
+        self.written = end
+
+    def close(self):
+        """Flush, and write `meta.json` last: a split without it is not a split."""
+        require(self.written == self.size, f"wanted {self.size} images; got {self.written}")
+        for array in self.arrays.values():
+            array.flush()
+        self.arrays.clear()
+        write_json(self.folder / "meta.json", self.meta)
+
+
+class PoseDataset:
+    """A prepared split, opened for reading.
+
+    Args:
+        folder: where `SplitWriter` wrote it.
+
+    Raises:
+        ValueError: a missing or damaged file; one sentence with file, wanted, got.
+    """
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+        meta = read_json(self.folder / "meta.json")
+        version = meta.get("format_version")
+        require(
+            version == FORMAT_VERSION,
+            f"{self.folder / 'meta.json'}: format_version must be {FORMAT_VERSION}; got {version}",
+        )
+        self.meta = meta
+        self.subjects, self.actions = meta["subjects"], meta["actions"]
+        self.image_size = tuple(meta["image_size"])
+        self.arrays = {name: self._open(name) for name in FIELDS}
+
+    def _open(self, name):
+        path = self.folder / f"{name}.npy"
+        try:
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise ValueError(f"{path} must be a .npy array; got {error}") from None
+        wanted = (len(self), *_row_shape(name, self.image_size))
+        dtype = FIELDS[name][0]
+        require(
+            array.shape == wanted and array.dtype == dtype,
+            f"{path} must hold {dtype} {wanted}; got {array.dtype} {array.shape}",
+        )
+        return array
+
+    def __len__(self):
+        return self.meta["num_images"]
+
+    def take(self, name, rows=slice(None)):
+        """A copy of field `name` at `rows` (slice or int64 tensor), as a tensor."""
+        require(name in FIELDS, f"`name` must be one of {sorted(FIELDS)}; got {name!r}")
+        rows = rows.numpy() if isinstance(rows, torch.Tensor) else rows
+        return torch.from_numpy(np.array(self.arrays[name][rows]))
+
+    def subject_names(self):
+        """Subject name of each image."""
+        return [self.subjects[i] for i in self.arrays["subject"]]
+
+    def action_names(self):
+        """Action name of each image."""
+        return [self.actions[i] for i in self.arrays["action"]]
+
+
+def check_disjoint(**splits):
+    """Refuse splits (name = subjects) that share a subject."""
+    owner = {}
+    for split, subjects in splits.items():
+        for subject in sorted(set(subjects)):
+            other = owner.setdefault(subject, split)
+            require(
+                other == split,
+                f"splits must not share a subject; {subject} is in {other} and in {split}",
+            )

@@ -1,0 +1,85 @@
+"""From a distribution over tokens to a pose: every estimator that SPEC names, side by side.
+
+The paper does not say how one pose comes out; each of these is named wherever it is used.
+"""
+
+import torch
+
+from di2pose_lib.metrics import mpjpe_mm
+from di2pose_lib.sampler import sample_with_probs
+
+ONE_SAMPLE = "one sample"
+ARGMAX = "arg-max at the last step"
+MEAN = "mean of samples"
+SOFT = "soft decoding"
+BEST = "best of samples (uses the answer)"
+
+
+class PoseModel:
+    """Image features to poses: denoiser, chain and tokenizer together.
+
+    Args:
+        denoiser: callable `(k_s, step, condition) -> logits` with `condition_memory`.
+        schedule: the chain.
+        tokenizer: a trained `PoseTokenizer`.
+        num_inference_steps: reverse steps.
+    """
+
+    def __init__(self, denoiser, schedule, tokenizer, num_inference_steps):
+        self.denoiser, self.schedule, self.tokenizer = denoiser, schedule, tokenizer
+        self.num_inference_steps = num_inference_steps
+
+    @torch.no_grad()
+    def hypotheses(self, features, num_hypotheses, generator):
+        """Poses float32 (B, H, J, 3), metres, one for each of H samples of the tokens.
+
+        Also the first hypothesis decoded from the arg-max of its last step, (B, J, 3).
+        """
+        batch = len(features)
+        memory = self.denoiser.condition_memory(features)
+        repeated = [
+            tuple(part.repeat_interleave(num_hypotheses, dim=0) for part in pair) for pair in memory
+        ]
+        drawn = sample_with_probs(
+            self.denoiser,
+            self.schedule,
+            repeated,
+            self.tokenizer.config.num_tokens,
+            self.num_inference_steps,
+            generator,
+            batch_size=batch * num_hypotheses,
+            device=features.device,
+        )
+        poses = self.tokenizer.decode(drawn.tokens).unflatten(0, (batch, num_hypotheses))
+        first = drawn.k_start_probs.unflatten(0, (batch, num_hypotheses))[:, 0]
+        return poses, self.tokenizer.decode(first.argmax(dim=-1))
+
+    @torch.no_grad()
+    def soft_decode(self, features):
+        """Pose (B, J, 3) of the codes' expectation under f(k̂_0 | k_S = Occ, y).
+
+        With every token occluded the network's output is each token's distribution
+        given the image alone.
+        """
+        batch = len(features)
+        tokens = self.tokenizer.config.num_tokens
+        occluded = torch.full((batch, tokens), self.schedule.num_codes, device=features.device)
+        step = torch.full((batch,), self.schedule.num_steps, device=features.device)
+        return self.tokenizer.soft_decode(self.denoiser(occluded, step, features).softmax(dim=-1))
+
+    def estimates(self, features, pose, num_hypotheses, generator):
+        """{estimator: pose (B, J, 3)} for image features (B, tokens, width).
+
+        `pose` (B, J, 3) serves the upper bound "best of samples" alone.
+        """
+        poses, argmax = self.hypotheses(features, num_hypotheses, generator)
+        batch = len(poses)
+        errors = mpjpe_mm(poses.flatten(0, 1), pose.repeat_interleave(num_hypotheses, dim=0))
+        best = errors.unflatten(0, (batch, num_hypotheses)).argmin(dim=1)
+        return {
+            ONE_SAMPLE: poses[:, 0],
+            ARGMAX: argmax,
+            MEAN: poses.mean(dim=1),
+            SOFT: self.soft_decode(features),
+            BEST: poses[torch.arange(batch, device=poses.device), best],
+        }

@@ -1,0 +1,120 @@
+"""Where things lie: the project, a pipeline's parameters, artefacts, results, checkpoints.
+
+A pipeline is a folder with a params.yaml: the repository itself (scale `lesson`,
+synthetic data) and those under pipelines/. Its artefacts are keyed by scale and data
+source. A notebook that a reader or nbval runs never touches a pipeline's outputs: it
+works in scratch/, which git ignores.
+"""
+
+import hashlib
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from di2pose_lib.checks import require
+from di2pose_lib.config import Config, load_config
+from di2pose_lib.files import atomic_folder, file_digest, fingerprint, read_json, write_json
+
+STAGE_VARIABLE = "DI2POSE_STAGE"  # set by run_notebook: the stage that is running
+
+
+def project_root(start=None):
+    """The repository's top folder, found upwards from `start` (the working folder)."""
+    start = Path(start or Path.cwd()).resolve()
+    for folder in (start, *start.parents):
+        if (folder / "pyproject.toml").is_file() and (folder / "notebooks").is_dir():
+            return folder
+    raise ValueError(f"no pyproject.toml with a notebooks/ folder beside it, from {start} upwards")
+
+
+def library_digest():
+    """SHA-256 over the library's sources: a checkpoint of other code is not continued."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A configuration and the folder that its outputs go to."""
+
+    config: Config
+    folder: Path
+    stage: str | None = None  # None: a reader's notebook, free to build what is missing
+
+    def _keyed(self, kind):
+        return self.folder / kind / self.config.scale / self.config.data.source
+
+    @property
+    def artifacts(self):
+        return self._keyed("artifacts")
+
+    @property
+    def results(self):
+        return self._keyed("results")
+
+    def checkpoint_folder(self, stage, made_from):
+        """For a training with these inputs by this code, and no other."""
+        key = fingerprint({"made_from": made_from, "library": library_digest()})
+        return self._keyed("checkpoints") / f"{stage}-{key}"
+
+    def remove_checkpoints(self, stage):
+        """Once a stage's outputs are safe."""
+        for folder in self._keyed("checkpoints").glob(f"{stage}-*"):
+            shutil.rmtree(folder)
+
+    def artifact(self, stage, made_from, build):
+        """The folder of a stage's artefact, built unless it stands there already.
+
+        Args:
+            stage: its name, and the folder's.
+            made_from: called without arguments; JSON-like, all that the artefact depends
+                on, with the contents (`content`) of the artefacts it is built from.
+            build: called with a temporary folder to fill, which then takes its place,
+                and with what `made_from` returned.
+
+        Raises:
+            ValueError: a pipeline stage needs an artefact that an earlier one must make.
+        """
+        folder = self.artifacts / stage
+        record = folder / "made_from.json"
+        if self.stage not in (None, stage):  # DVC sees to it that it is up to date
+            require(record.is_file(), f"{folder} is missing; run `dvc repro` to make it")
+            return folder
+        inputs = made_from()
+        wanted = fingerprint(inputs)
+        if record.is_file() and read_json(record)["fingerprint"] == wanted:
+            return folder
+        with atomic_folder(folder) as temporary:
+            build(temporary, inputs)
+            files = sorted(path for path in temporary.rglob("*") if path.is_file())
+            content = {str(path.relative_to(temporary)): file_digest(path) for path in files}
+            made = {"fingerprint": wanted, "content": fingerprint(content), "from": inputs}
+            write_json(temporary / "made_from.json", made)
+        if self.stage is None:
+            self.remove_checkpoints(stage)
+        return folder
+
+    def content(self, stage):
+        """Digest of a stage's artefact, for the `made_from` of the next."""
+        return read_json(self.artifacts / stage / "made_from.json")["content"]
+
+
+def open_pipeline(params_file):
+    """The pipeline of a parameters file, named from the repository's top folder.
+
+    Under a DVC stage its outputs lie beside that file; elsewhere under scratch/.
+    """
+    root = project_root()
+    path = root / params_file
+    stage = os.environ.get(STAGE_VARIABLE)
+    return Pipeline(load_config(path), path.parent if stage else root / "scratch", stage)
+
+
+def finished_pipeline(params_file):
+    """The pipeline whose outputs lie beside `params_file`, to read from; None if not run."""
+    path = project_root() / params_file
+    pipeline = Pipeline(load_config(path), path.parent, stage="start_here")
+    return pipeline if (pipeline.artifacts / "diffusion_training").is_dir() else None

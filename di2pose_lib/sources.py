@@ -1,0 +1,161 @@
+"""Where poses come from: procedural bodies or motion capture, as clips in the world frame."""
+
+import math
+import os
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import torch
+
+from di2pose_lib import bodies, mocap, motions
+from di2pose_lib.checks import require
+from di2pose_lib.files import file_digest
+from di2pose_lib.project import project_root
+from di2pose_lib.seeding import generator_for
+from di2pose_lib.skeleton import ACTIONS
+
+MOCAP_VARIABLE = "DI2POSE_MOCAP_ROOT"  # the folder of BVH files
+MOCAP_DEFAULT = "../shared/data/cmu"  # seen from the repository, where the variable is not set
+
+
+class Clip(NamedTuple):
+    """A stretch of motion of one person, near the world's origin."""
+
+    subject: str
+    action: str
+    joints: torch.Tensor  # (F, 17, 3), world frame, metres
+    frames: torch.Tensor  # int64 (F,), frame numbers in the source's motion
+
+
+class Source(Protocol):
+    """What the data preparation asks of a source; readers of photographs bring images too."""
+
+    actions: tuple
+
+    def identity(self):
+        """JSON-like; changes when the source's files do."""
+
+    def subjects(self, split):
+        """Names of the subjects of "train", "validation" or "test"."""
+
+    def clips(self, split, num_sequences, num_frames, frames_per_second, seed):
+        """Yield `num_sequences` clips, balanced over subjects."""
+
+
+class SyntheticSource:
+    """Procedural subjects doing the fifteen actions, in turn."""
+
+    actions = ACTIONS
+
+    def __init__(self, seed):
+        self.seed = seed
+
+    def identity(self):
+        return "synthetic"
+
+    def subjects(self, split):
+        return {
+            "train": bodies.TRAIN_SUBJECTS,
+            "validation": bodies.VALIDATION_SUBJECTS,
+            "test": bodies.TEST_SUBJECTS + bodies.EXTRA_TEST_SUBJECTS,
+        }[split]
+
+    def clips(self, split, num_sequences, num_frames, frames_per_second, seed):
+        # The subject changes fastest, so any number of sequences is balanced to within one.
+        subjects, actions = self.subjects(split), self.actions
+        pairs = len(subjects) * len(actions)
+        rounds = -(-num_sequences // pairs)
+        drawn = {}
+        for number in range(num_sequences):
+            turn, pair = divmod(number, pairs)
+            subject = subjects[pair % len(subjects)]
+            action = actions[pair // len(subjects)]
+            if turn == 0:  # all rounds of a pair at once: motion is drawn in batches
+                drawn[pair] = motions.sample_motions(
+                    bodies.make_subject(subject, self.seed),
+                    action,
+                    rounds,
+                    num_frames,
+                    frames_per_second,
+                    generator_for(seed, "motion", split, subject, action),
+                )
+            yield Clip(subject, action, drawn[pair][turn], torch.arange(num_frames))
+
+
+class MocapSource:
+    """The CMU motion capture in a folder, windows drawn at random, balanced by subject.
+
+    The pelvis is moved over the origin in every frame (people walk on the spot) and each
+    clip is turned by a random angle about the vertical.
+    """
+
+    actions = mocap.ACTIONS
+
+    def __init__(self, root):
+        self.root = Path(root)
+        self.trials = mocap.read_index(self.root)
+
+    def identity(self):
+        files = [self.root / "INDEX.csv"]
+        for trial in self.trials:
+            files += [trial.path] + ([trial.asf] if trial.asf else [])
+        return {str(f.relative_to(self.root)): file_digest(f) for f in sorted(set(files))}
+
+    def subjects(self, split):
+        return tuple(sorted({trial.subject for trial in self.trials if trial.split == split}))
+
+    def clips(self, split, num_sequences, num_frames, frames_per_second, seed):
+        own = {}
+        for trial in self.trials:
+            if trial.split == split:
+                recording = mocap.read_trial(trial.path, trial.asf)
+                own.setdefault(trial.subject, []).append((trial, recording))
+        subjects = self.subjects(split)
+        for number in range(num_sequences):
+            subject = subjects[number % len(subjects)]
+            generator = generator_for(seed, "motion", split, number)
+            lengths = torch.tensor([len(r.joints) for _, r in own[subject]], dtype=torch.float64)
+            trial, recording = own[subject][torch.multinomial(lengths, 1, generator=generator)]
+            rows = _window(recording, num_frames, frames_per_second, generator)
+            joints = _on_the_spot(recording.joints[rows], generator)
+            yield Clip(subject, trial.action, joints, recording.frame[rows])
+
+
+def _window(recording, num_frames, frames_per_second, generator):
+    """Rows int64 (num_frames,) at an even stride; a short trial gets a shorter stride."""
+    last = len(recording.joints) - 1
+    stride = recording.frame_rate / frames_per_second
+    if num_frames > 1:
+        stride = min(stride, last / (num_frames - 1))
+    span = stride * (num_frames - 1)
+    start = torch.rand((), generator=generator).item() * (last - span)
+    return (start + stride * torch.arange(num_frames)).round().long().clamp(max=last)
+
+
+def _on_the_spot(joints, generator):
+    """Joints (F, 17, 3) with the pelvis over one point near the origin, turned at random."""
+    angle = 2 * math.pi * torch.rand((), generator=generator).item()
+    turn = torch.eye(3, dtype=joints.dtype)
+    turn[0, 0] = turn[1, 1] = math.cos(angle)
+    turn[1, 0], turn[0, 1] = math.sin(angle), -math.sin(angle)
+    place = torch.zeros(3, dtype=joints.dtype)
+    place[:2] = 0.6 * torch.rand(2, generator=generator, dtype=joints.dtype) - 0.3
+    centre = joints[:, :1] * joints.new_tensor([1.0, 1.0, 0.0])
+    return (joints - centre) @ turn.T + place
+
+
+def open_source(config):
+    """The source that `config.data.source` names.
+
+    Raises:
+        ValueError: the motion-capture folder is missing or its index is bad.
+    """
+    if config.data.source == "synthetic":
+        return SyntheticSource(config.seed)
+    given = os.environ.get(MOCAP_VARIABLE)
+    root = Path(given) if given else project_root() / MOCAP_DEFAULT
+    require(
+        root.is_dir(),
+        f"data.source mocap needs a folder of BVH files in ${MOCAP_VARIABLE}; got {str(root)!r}",
+    )
+    return MocapSource(root)

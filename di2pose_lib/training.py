@@ -1,0 +1,183 @@
+"""One training loop for every network: deterministic, checkpointed, safe to kill.
+
+The rows of a batch and its random draws depend on the seed and the step number alone,
+so a run that was killed and resumed ends with the same bits as one that was not.
+"""
+
+import contextlib
+import fcntl
+import math
+from pathlib import Path
+
+import torch
+
+from di2pose_lib.checks import require
+from di2pose_lib.files import load_tensors, save_tensors
+from di2pose_lib.progress import Progress, note
+from di2pose_lib.seeding import generator_for
+
+NUM_REPORTS = 40  # rows of a training history
+
+
+def num_training_steps(num_items, config):
+    """Steps of `config.epochs` passes over `num_items`; at least one."""
+    return max(1, round(config.epochs * num_items / config.batch_size))
+
+
+def batch_rows(num_items, batch_size, step, seed, name):
+    """Rows int64 (batch_size,) of step 0, 1, …: a fresh permutation each epoch.
+
+    An epoch drops the rows that do not fill a batch; fewer rows than a batch are a
+    ValueError.
+    """
+    per_epoch = num_items // batch_size
+    require(per_epoch > 0, f"`batch_size` must not exceed {num_items} items; got {batch_size}")
+    epoch, position = divmod(step, per_epoch)
+    generator = generator_for(seed, name, "order", epoch)
+    order = torch.randperm(num_items, generator=generator)
+    return order[position * batch_size : (position + 1) * batch_size]
+
+
+def learning_rate_factor(step, total, warmup_steps):
+    """Linear warm-up, then half a cosine down to zero; `step` counts from 0."""
+    if step < warmup_steps:
+        return (step + 1) / warmup_steps
+    done = (step - warmup_steps) / max(1, total - warmup_steps)
+    return 0.5 * (1 + math.cos(math.pi * done))
+
+
+def make_optimizer(model, config):
+    """AdamW; weight decay on matrices only, not on biases and norms."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": config.weight_decay},
+        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, config.beta2), fused=True)
+
+
+@contextlib.contextmanager
+def locked(folder):
+    """Hold `folder` for this process: an orphaned kernel may still be training in it."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock", "w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            note(f"another process is training in {folder}: waiting for it to end")
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+class _Average:
+    """Exponential moving average of a model's parameters."""
+
+    def __init__(self, model, decay):
+        self.decay = decay
+        self.weights = {k: p.detach().clone() for k, p in model.named_parameters()}
+
+    @torch.no_grad()
+    def update(self, model, step):
+        decay = min(self.decay, (1 + step) / (10 + step))  # early weights fade quickly
+        parameters = dict(model.named_parameters())
+        torch._foreach_lerp_(
+            list(self.weights.values()), [parameters[k] for k in self.weights], 1 - decay
+        )
+
+    @torch.no_grad()
+    def copy_to(self, model):
+        for name, parameter in model.named_parameters():
+            parameter.copy_(self.weights[name])
+
+
+def fit(name, model, loss_function, num_items, config, seed, checkpoint_folder, stop_at=None):
+    """Train `model` in place; continues from a checkpoint where there is one.
+
+    Args:
+        name: of the training, for its random draws and its progress lines.
+        model: a module; all its parameters that require a gradient are trained.
+        loss_function: `(rows int64 (B,), generator) -> (loss, {name: scalar})`.
+        num_items: rows to draw from.
+        config: an `OptimizerConfig`.
+        seed: int.
+        checkpoint_folder: for this training alone; the caller keys it by everything
+            that the result depends on, and removes it when the result is safe.
+        stop_at: end early after this many steps, with a checkpoint (for tests).
+
+    Returns:
+        history, a list of {"step", "loss", …}: means since the row before.
+
+    Raises:
+        ValueError: fewer items than a batch, or a loss that is not finite.
+    """
+    total = num_training_steps(num_items, config)
+    checkpoint = Path(checkpoint_folder) / "checkpoint.pt"
+    optimizer = make_optimizer(model, config)
+    average = _Average(model, config.ema_decay) if config.ema_decay else None
+    progress = Progress(name, total)
+    done, history, sums, summed = 0, [], {}, 0
+
+    def save():
+        save_tensors(
+            checkpoint,
+            {
+                "step": done,
+                "model": model.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "average": average.weights if average else None,
+                "history": history,
+                "sums": sums,
+                "summed": summed,
+            },
+        )
+
+    with locked(checkpoint_folder):
+        if checkpoint.is_file():
+            state = load_tensors(checkpoint)
+            model.load_state_dict(state["model"])
+            optimizer.load_state_dict(state["optimizer"])
+            if average:
+                for key, weight in average.weights.items():
+                    weight.copy_(state["average"][key])
+            done, history = state["step"], state["history"]
+            sums, summed = state["sums"], state["summed"]
+            note(f"{name}: continuing from step {done} of {total}")
+            for row in history:  # a resumed run's log tells the whole story again
+                progress.report(row["step"], {k: v for k, v in row.items() if k != "step"})
+        every = max(1, total // NUM_REPORTS)
+        model.train()
+        while done < total:
+            rows = batch_rows(num_items, config.batch_size, done, seed, name)
+            loss, values = loss_function(rows, generator_for(seed, name, "step", done))
+            factor = learning_rate_factor(done, total, config.warmup_steps)
+            for group in optimizer.param_groups:
+                group["lr"] = config.learning_rate * factor
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
+            optimizer.step()
+            done += 1
+            if average:
+                average.update(model, done)
+            for key, value in {"loss": loss, **values}.items():
+                sums[key] = sums.get(key, 0.0) + float(value.detach())
+            summed += 1
+            progress.tick(done)
+            if done % every == 0 or done == total:
+                means = {key: value / summed for key, value in sums.items()}
+                require(
+                    math.isfinite(means["loss"]),
+                    f"{name}: the loss must stay finite; got {means['loss']} at step {done}",
+                )
+                history.append({"step": done, **means})
+                progress.report(done, means)
+                sums, summed = {}, 0
+            if done % config.checkpoint_every == 0 or done in (total, stop_at):
+                save()
+            if done == stop_at:
+                return history
+        if average:
+            average.copy_to(model)
+        model.eval()
+    return history
