@@ -1,0 +1,141 @@
+import re
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("plotly")
+
+from di2pose_lib import figures_training as figures
+from di2pose_lib.skeleton import JOINT_NAMES
+
+HISTORY = [
+    {"step": 10, "loss": 4.0, "vlb": 0.5, "aux": 3.0},
+    {"step": 20, "loss": 2.0, "vlb": 0.25, "aux": 2.0},
+]
+SERIES = {
+    "clean": {"mean pose": (200.0, 190.0, 215.0), "Di2Pose": (90.0, 85.0, 99.0)},
+    "occluders": {"mean pose": (201.0, 188.0, 216.0), "Di2Pose": (120.0, 101.0, 140.0)},
+}
+
+
+def every_figure():
+    tokens = torch.arange(32).view(4, 8) % 6
+    chain = {0: tokens[0], 50: torch.tensor([0, 6, 2, 6, 4, 5, 1, 1])}
+    return {
+        "history": figures.history_figure(HISTORY, "nats", "t", ("vlb", "aux"), ("log C", 1.8)),
+        "code use": figures.code_use_figure(tokens, 6, "t"),
+        "reach": figures.token_reach_figure(torch.rand(8, 17, generator=_seeded()), "t"),
+        "chain": figures.chain_figure(tokens[0], chain, 6, "t"),
+        "bars": figures.interval_bars(SERIES, "MPJPE, mm", "t", ("half", 100.0)),
+    }
+
+
+def _seeded():
+    return torch.Generator().manual_seed(0)
+
+
+@pytest.mark.parametrize("name", list(every_figure()))
+def test_a_figure_has_a_fixed_size_and_the_same_bytes_each_time(name):
+    first, second = every_figure()[name], every_figure()[name]
+    assert first.layout.width and first.layout.height
+    assert first.to_json() == second.to_json()
+
+
+@pytest.mark.parametrize("name", list(every_figure()))
+def test_a_figure_carries_its_arrays_in_four_bytes_a_number_or_fewer(name):
+    text = every_figure()[name].to_json()
+    assert '"f8"' not in text and '"i8"' not in text
+    assert len(text) < 8000
+
+
+@pytest.mark.parametrize("name", ["history", "code use", "reach", "bars"])
+def test_axes_that_measure_something_say_what(name):
+    layout = every_figure()[name].layout
+    assert layout.xaxis.title.text
+    assert layout.yaxis.title.text or name == "bars"  # the categories speak for themselves
+
+
+def test_history_draws_each_column_over_the_steps():
+    figure = figures.history_figure(HISTORY, "nats", "t", ("vlb", "aux"))
+    assert [trace.name for trace in figure.data] == ["vlb", "aux"]
+    np.testing.assert_array_equal(figure.data[0].x, [10, 20])
+    np.testing.assert_array_equal(figure.data[1].y, [3.0, 2.0])
+
+
+def test_history_can_be_logarithmic_and_is_linear_otherwise():
+    assert figures.history_figure(HISTORY, "mm", "t", log_y=True).layout.yaxis.type == "log"
+    assert figures.history_figure(HISTORY, "mm", "t").layout.yaxis.type is None
+
+
+def test_code_use_ranks_the_codes_and_adds_up_to_a_hundred_percent():
+    figure = figures.code_use_figure(torch.tensor([[2, 2, 0], [2, 0, 1]]), 4, "t")
+    np.testing.assert_allclose(figure.data[0].y, [50, 100 / 3, 50 / 3, 0], rtol=1e-6)
+    np.testing.assert_array_equal(figure.data[0].customdata, [2, 0, 1, 3])
+
+
+def test_hover_over_the_reach_of_tokens_names_the_joint():
+    figure = every_figure()["reach"]
+    assert list(figure.data[0].x) == list(JOINT_NAMES)
+    assert "%{x}" in figure.data[0].hovertemplate
+
+
+def test_chain_tells_kept_from_replaced_from_occluded():
+    k_start = torch.tensor([3, 1, 0, 3])
+    figure = figures.chain_figure(k_start, {7: torch.tensor([3, 2, 4, 0])}, 4, "t")
+    np.testing.assert_array_equal(figure.data[0].z, [[0, 1, 2, 1]])
+    assert figure.data[0].text[0][2] == "Occ"
+
+
+def test_bars_reach_from_the_low_to_the_high_end_of_the_interval():
+    figure = figures.interval_bars(SERIES, "MPJPE, mm", "t")
+    clean = figure.data[0]
+    np.testing.assert_allclose(clean.x - clean.error_x.arrayminus, [190, 85])
+    np.testing.assert_allclose(clean.x + clean.error_x.array, [215, 99])
+
+
+def test_the_first_category_stands_at_the_top():
+    figure = figures.interval_bars(SERIES, "MPJPE, mm", "t")
+    assert figure.layout.yaxis.categoryarray[-1] == "mean pose"
+
+
+def test_a_row_is_shown_with_its_interval():
+    row = {"mean": 101.24, "ci95_low": 95.0, "ci95_high": 107.87}
+    assert figures.shown_interval(row) == "101.2 [95.0, 107.9]"
+
+
+def test_markdown_table_by_hand():
+    table = figures.markdown_table(["method", "mm"], [["a|b", 1.25], ["c", "2"]])
+    assert table == "| method | mm |\n| :-- | --: |\n| a\\|b | 1.2 |\n| c | 2 |"
+
+
+def test_colours_are_six_digit_hex_and_differ():
+    assert len(set(figures.PALETTE)) == len(figures.PALETTE)
+    assert all(re.fullmatch("#[0-9A-F]{6}", colour) for colour in figures.PALETTE)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: figures.history_figure([], "y", "t"), "at least one row"),
+        (lambda: figures.history_figure(HISTORY, "y", "t", ("mse",)), r"got \['mse'\]"),
+        (lambda: figures.code_use_figure(torch.tensor([[4]]), 4, "t"), r"lie in \[0, 3\]; got 4"),
+        (lambda: figures.code_use_figure(torch.tensor([1]), 4, "t"), "shape"),
+        (lambda: figures.token_reach_figure(torch.zeros(8, 16), "t"), "shape"),
+        (lambda: figures.chain_figure(torch.tensor([1]), {}, 4, "t"), "at least one step"),
+        (
+            lambda: figures.chain_figure(torch.tensor([1]), {3: torch.tensor([5])}, 4, "t"),
+            r"lie in \[0, 4\]; got 5",
+        ),
+        (lambda: figures.interval_bars({}, "mm", "t"), "at least one bar"),
+        (
+            lambda: figures.interval_bars({"a": {"b": (1.0, 3.0, 2.0)}}, "mm", "t"),
+            r"low ≤ high; got 1.0 \[3.0, 2.0\] for b",
+        ),
+        (lambda: figures.markdown_table([], []), "at least one column"),
+        (lambda: figures.markdown_table(["a", "b"], [["c"]]), "2 cells; got 1"),
+    ],
+)
+def test_bad_input_is_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
