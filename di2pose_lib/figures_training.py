@@ -1,7 +1,7 @@
 """Figures and tables of training and evaluation: curves, code use, errors with intervals.
 
-Plotly figures of a fixed size, the same bytes each time, arrays in float32 and colours
-(Okabe and Ito) that colour-blind readers tell apart. Tables are Markdown text.
+Plotly figures in the look of `figures`: fixed size, small, the same bytes each time.
+Tables are Markdown text.
 """
 
 import numpy as np
@@ -9,29 +9,21 @@ import plotly.graph_objects as go
 import torch
 
 from di2pose_lib.checks import check_range, check_tensor, require
+from di2pose_lib.figures import GRID, INK, PALETTE, style
 from di2pose_lib.skeleton import JOINT_NAMES, NUM_JOINTS
 
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-GREY, LIGHT_GREY = "#6E6E6E", "#E4E4E4"
 WIDTH, HEIGHT = 720, 400  # pixels
+MARGIN = {"l": 70, "r": 30, "t": 80, "b": 60}
+SMALL = {"font": {"size": 12, "color": INK}}  # a note in a figure
 
 
 def _styled(figure, title, x, y, height=HEIGHT):
-    """The common look: white, thin grid, titles on both axes, legend below the title."""
-    axis = {"gridcolor": LIGHT_GREY, "zeroline": False, "linecolor": GREY, "automargin": True}
-    figure.update_layout(
-        template="none",
-        title={"text": title, "x": 0.02, "xanchor": "left", "font": {"size": 16}},
-        width=WIDTH,
-        height=height,
-        margin={"l": 60, "r": 20, "t": 80, "b": 55},
-        font={"family": "sans-serif", "size": 13, "color": "#222222"},
-        legend={"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom"},
-        hoverlabel={"align": "left"},
-    )
-    figure.update_xaxes(title_text=x, **axis)
-    figure.update_yaxes(title_text=y, **axis)
-    return figure
+    """The common look, titles on both axes, and the legend between title and axes."""
+    legend = {"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom"}
+    figure.update_layout(margin=MARGIN, legend=legend)
+    figure.update_xaxes(title_text=x, automargin=True)
+    figure.update_yaxes(title_text=y, automargin=True)
+    return style(figure, title, WIDTH, height)
 
 
 def _float32(values):
@@ -75,8 +67,8 @@ def history_figure(history, y, title, columns=("loss",), reference=None, log_y=F
         label, value = reference
         figure.add_hline(
             y=value,
-            line={"color": GREY, "dash": "dash"},
-            annotation={"text": label, "font": {"color": GREY}},
+            line={"color": INK, "dash": "dash", "width": 1},
+            annotation={"text": label, **SMALL},
         )
     figure = _styled(figure, title, "training step", y)
     if log_y:
@@ -114,8 +106,8 @@ def code_use_figure(tokens, num_codes, title):
     )
     figure.add_hline(
         y=100 / num_codes,
-        line={"color": PALETTE[1], "dash": "dash"},
-        annotation={"text": "even use", "font": {"color": PALETTE[1]}},
+        line={"color": INK, "dash": "dash", "width": 1},
+        annotation={"text": "even use", **SMALL},
     )
     figure.update_layout(bargap=0)
     return _styled(figure, title, "rank of the code", "share of all tokens, %")
@@ -147,7 +139,8 @@ def token_reach_figure(movement_mm, title):
         )
     )
     figure = _styled(figure, title, "joint", "token", height=480)
-    return figure.update_xaxes(tickangle=-45, showgrid=False).update_yaxes(showgrid=False)
+    figure.update_xaxes(tickangle=-45, title_standoff=40, showgrid=False)
+    return figure.update_yaxes(showgrid=False)
 
 
 def chain_figure(k_start, k_s, num_codes, title):
@@ -176,7 +169,7 @@ def chain_figure(k_start, k_s, num_codes, title):
     state = (rows != k_start).int() + (rows == num_codes).int()
     shown = rows.tolist()
     text = [["Occ" if token == num_codes else str(token) for token in row] for row in shown]
-    colours = (PALETTE[5], PALETTE[1], LIGHT_GREY)
+    colours = (PALETTE[5], PALETTE[1], GRID)
     figure = go.Figure(
         go.Heatmap(
             z=state.numpy().astype(np.uint8),
@@ -241,7 +234,7 @@ def interval_bars(series, x, title, reference=None):
             error_x={
                 "array": high - mean,
                 "arrayminus": mean - low,
-                "color": "#222222",
+                "color": INK,
                 "thickness": 1.2,
                 "width": 3,
             },
@@ -255,15 +248,19 @@ def interval_bars(series, x, title, reference=None):
         )
     if reference is not None:
         label, value = reference
-        figure.add_vline(
-            x=value,
-            line={"color": GREY, "dash": "dash"},
-            annotation={"text": label, "font": {"color": GREY}},
+        figure.add_scatter(
+            x=_float32([value, value]),
+            y=[categories[0], categories[-1]],
+            name=label,
+            mode="lines",
+            line={"color": INK, "dash": "dash", "width": 1},
+            hoverinfo="skip",
+            showlegend=True,
         )
     bar_height = 10 + 14 * len(series)
     figure = _styled(figure, title, x, "", height=140 + bar_height * len(categories))
     figure.update_xaxes(rangemode="tozero")
-    return figure.update_yaxes(categoryorder="array", categoryarray=categories[::-1])
+    return figure.update_yaxes(categoryarray=categories, autorange="reversed")
 
 
 def row_interval(row):
