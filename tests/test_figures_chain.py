@@ -1,0 +1,100 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("plotly")
+
+from di2pose_lib.figures_chain import (
+    COLOURS,
+    FATES,
+    fates_figure,
+    matrices_figure,
+    schedule_figure,
+    shares_figure,
+)
+from di2pose_lib.transitions import OccludeReplaceSchedule, transition_matrix
+
+CHAIN = OccludeReplaceSchedule(4, 10, final_occlude_rate=0.8, final_replace_rate=0.2)
+SHARES = torch.tensor([[1.0, 0.0, 0.0]] * 5 + [[0.5, 0.1, 0.4]] * 2, dtype=torch.float64)
+
+
+def figures():
+    return {
+        "schedule": schedule_figure(CHAIN),
+        "matrices": matrices_figure({"a": transition_matrix(CHAIN, 1)}),
+        "fates": fates_figure(torch.tensor([[0, 0, 2], [0, 1, 1]])),
+        "shares": shares_figure(SHARES, SHARES),
+    }
+
+
+def test_every_figure_has_axis_titles_and_a_fixed_size():
+    for name, figure in figures().items():
+        layout = figure.layout
+        assert layout.width and layout.height, name
+        assert layout.xaxis.title.text and layout.yaxis.title.text, name
+
+
+def test_the_same_input_gives_the_same_bytes():
+    first, second = figures(), figures()
+    for name, figure in first.items():
+        assert figure.to_json() == second[name].to_json(), name
+
+
+def test_the_schedule_is_drawn_cumulatively_on_the_left_and_step_by_step_on_the_right():
+    keep, replace, occlude, *one_step = schedule_figure(CHAIN).data
+    np.testing.assert_allclose(keep.y, 1 - np.arange(11) / 10)
+    np.testing.assert_allclose(replace.y, 0.2 * np.arange(11) / 10)  # summed over the codes
+    np.testing.assert_allclose(occlude.y, 0.8 * np.arange(11) / 10)
+    # at the last step nothing is kept, and the three still share 1 between them
+    assert one_step[0].y[-1] == 0 and list(one_step[0].x) == list(range(1, 11))
+    np.testing.assert_allclose(sum(trace.y for trace in one_step), np.ones(10))
+
+
+def test_a_matrix_is_drawn_with_its_entries_and_with_occ_last():
+    matrix = transition_matrix(CHAIN, 3)
+    trace = matrices_figure({"M": matrix}).data[0]
+    np.testing.assert_array_equal(trace.z, matrix.numpy())
+    assert trace.x[-1] == "Occ" and trace.text[4][4] == "1.000"
+    assert trace.text[4][0] == f"{CHAIN.gamma[3]:.3f}"
+
+
+def test_each_fate_has_its_own_colour():
+    fates = torch.tensor([[0, 1, 2]])
+    trace = fates_figure(fates).data[0]
+    assert trace.z.dtype == np.uint8
+    for value, colour in enumerate(COLOURS):
+        place = (value - trace.zmin) / (trace.zmax - trace.zmin)
+        below = [entry for entry in trace.colorscale if entry[0] <= place]
+        assert below[-1][1] == colour
+    assert tuple(trace.colorbar.ticktext) == FATES
+
+
+def test_drawn_shares_are_points_on_every_fifth_step_over_their_closed_form():
+    measured = SHARES + torch.tensor([0.01, -0.01, 0.0])
+    line, points = shares_figure(SHARES, measured).data[:2]
+    np.testing.assert_array_equal(line.y, SHARES[:, 0].numpy())
+    assert list(points.x) == [0, 5] and points.mode == "markers"
+    np.testing.assert_allclose(points.y, [1.01, 0.51])
+
+
+def test_refusals_name_the_argument():
+    with pytest.raises(ValueError, match="`matrices` must not be empty"):
+        matrices_figure({})
+    with pytest.raises(ValueError, match=r"`matrices\['b'\]` must have shape \(2, 2\)"):
+        matrices_figure({"a": torch.eye(2), "b": torch.eye(3)})
+    with pytest.raises(ValueError, match=r"`fates` must lie in \[0, 2\]; got 3"):
+        fates_figure(torch.tensor([[0, 3]]))
+    with pytest.raises(ValueError, match="`fates` must be int64"):
+        fates_figure(torch.zeros(2, 2))
+    with pytest.raises(ValueError, match=r"`expected` must have shape \(S \+ 1, 3\)"):
+        shares_figure(torch.zeros(4, 2), torch.zeros(4, 2))
+    with pytest.raises(ValueError, match=r"`measured` must have shape \(4, 3\)"):
+        shares_figure(torch.zeros(4, 3), torch.zeros(5, 3))
+
+
+def test_the_chain_itself_needs_no_plotly():
+    code = "import sys, di2pose_lib.losses, di2pose_lib.sampler; sys.exit('plotly' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
