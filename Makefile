@@ -1,0 +1,106 @@
+# Every command that this repository documents; `make help` lists them.
+#
+#   PYTHON=/path/to/python3.11   the Python to build .venv with (3.11.5 or newer, or 3.12)
+#   MOCAP_ROOT=/path/to/bvh      the motion capture that `make mocap` reads
+
+.DEFAULT_GOAL := help
+.PHONY: help install repro smoke mocap paper test lab clean
+
+# Renamed whenever the pins change, so that an up-to-date installation costs nothing.
+STAMP := .venv/installed-$(shell cat requirements.txt pyproject.toml | cksum | cut -d ' ' -f 1)
+TORCH := $(shell sed -n 's/^\(torch==[^ ]*\).*/\1/p' requirements.txt)
+PYTHONS := $(if $(PYTHON),"$(PYTHON)",python3.11 python3.12 python3)
+
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export DVC_NO_ANALYTICS := 1
+
+help:
+	@echo "make repro   everything, from poses to evaluation, at scale lesson (about 15 minutes)"
+	@echo "make smoke   the same at scale smoke: the whole pipeline in under 3 minutes"
+	@echo "make mocap   scale lesson on real motion capture; MOCAP_ROOT=<folder of BVH files>"
+	@echo "make paper   the paper's sizes; needs a GPU, and days"
+	@echo "make lab     JupyterLab, at the notebook to start with"
+	@echo "make test    style, unit tests, every notebook, and two runs of the smoke pipeline"
+	@echo "make clean   remove scratch/, what notebooks made that were run by hand"
+	@echo ""
+	@echo "Each creates .venv with the pinned packages when it is missing."
+
+install: $(STAMP)
+
+$(STAMP):
+	@set -eu; \
+	if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then \
+	    for candidate in $(PYTHONS); do \
+	        if "$$candidate" -c 'import sys; sys.exit(not (3, 11, 5) <= sys.version_info[:3] < (3, 13))' \
+	            >/dev/null 2>&1; then found="$$candidate"; break; fi; \
+	    done; \
+	    if [ -z "$${found-}" ]; then \
+	        echo "error: Python 3.11 (from 3.11.5) or 3.12 is needed; found none as" $(PYTHONS)"." >&2; \
+	        echo "Say where it is: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; \
+	        exit 1; \
+	    fi; \
+	    echo "Creating .venv with $$("$$found" --version)"; \
+	    "$$found" -m venv --clear .venv; \
+	fi; \
+	rm -f .venv/installed-*; \
+	echo "Installing the pinned packages into .venv (a few minutes the first time)"; \
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH); \
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt; \
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .; \
+	touch $(STAMP)
+
+repro: $(STAMP)
+	@echo "Running the pipeline at scale lesson on synthetic data: dvc repro"
+	@dvc repro
+	@echo ""
+	@echo "Done. Where to look next:"
+	@echo "  reports/lesson/synthetic/00_start_here.ipynb     the notebooks as they ran, in JupyterLab"
+	@echo "  results/lesson/synthetic/evaluation.json         every measured number"
+	@echo "  .venv/bin/dvc metrics show                       the few that matter"
+	@echo "  make lab                                         open and change the notebooks"
+
+smoke: $(STAMP)
+	@echo "Running the pipeline at scale smoke: dvc repro in pipelines/smoke"
+	@cd pipelines/smoke && dvc repro
+	@echo ""
+	@echo "Done. The numbers of this scale mean nothing; every step has run. Where to look next:"
+	@echo "  pipelines/smoke/reports/smoke/synthetic/         the notebooks as they ran"
+	@echo "  make repro                                       the same, trained for real"
+
+mocap: $(STAMP)
+	@echo "Running the pipeline at scale lesson on motion capture: dvc repro in pipelines/mocap"
+	@if [ -n "$(MOCAP_ROOT)" ]; then \
+	    if [ ! -d "$(MOCAP_ROOT)" ]; then \
+	        echo "error: MOCAP_ROOT must be a folder of BVH files; got $(MOCAP_ROOT)" >&2; exit 1; \
+	    fi; \
+	    DI2POSE_MOCAP_ROOT="$$(cd "$(MOCAP_ROOT)" && pwd)"; export DI2POSE_MOCAP_ROOT; \
+	fi; \
+	cd pipelines/mocap && dvc repro
+	@echo ""
+	@echo "Done. Where to look next:"
+	@echo "  pipelines/mocap/reports/lesson/mocap/            the notebooks as they ran"
+	@echo "  results/lesson/mocap/evaluation.json             every measured number"
+
+paper: $(STAMP)
+	@echo "Running the pipeline at the paper's sizes: dvc repro in pipelines/paper"
+	@cd pipelines/paper && dvc repro
+	@echo ""
+	@echo "Done. Where to look next:"
+	@echo "  pipelines/paper/reports/paper/synthetic/         the notebooks as they ran"
+	@echo "  pipelines/paper/results/paper/synthetic/         every measured number"
+
+# `-m ""`: the slow tests too, which a bare `pytest` leaves out.
+test: $(STAMP)
+	@echo "Checking style, then unit tests, two smoke runs of the pipeline, and every notebook"
+	ruff check
+	ruff format --check
+	rm -rf scratch/artifacts/smoke scratch/checkpoints/smoke
+	pytest -m "" --nbval-lax --nbval-current-env --nbval-cell-timeout 900 tests notebooks
+
+lab: $(STAMP)
+	@echo "Starting JupyterLab at notebooks/00_start_here.ipynb (Ctrl-C twice ends it)"
+	@jupyter lab notebooks/00_start_here.ipynb
+
+clean:
+	rm -rf scratch
+	@echo "Removed scratch/. Artefacts and results of pipelines stay; .venv too."

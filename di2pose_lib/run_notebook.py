@@ -1,0 +1,182 @@
+"""Run a stage's notebook: `python -m di2pose_lib.run_notebook NOTEBOOK PARAMS_FILE`.
+
+papermill executes it from the repository's top folder with the parameter `params_file`;
+what it prints goes to the log as it comes. The executed notebook becomes
+reports/<scale>/<source>/<name>.ipynb beside the parameters file, without anything that
+differs between two runs (times, random ids, addresses), so that DVC can compare bytes.
+A notebook that fails leaves no report; its training checkpoints stay for the next try.
+"""
+
+import itertools
+import os
+import re
+import sys
+import threading
+import time
+import warnings
+from pathlib import Path
+
+from di2pose_lib.checks import require
+from di2pose_lib.config import load_config
+from di2pose_lib.files import write_text
+from di2pose_lib.project import STAGE_VARIABLE, Pipeline, project_root
+
+KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+TEMPORARY_METADATA = ("execution", "papermill", "trusted", "collapsed", "scrolled")
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
+# What the kernel must find in its environment before it starts.
+ENVIRONMENT = {
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # else CUDA's matrix products may vary
+    "JUPYTER_PREFER_ENV_PATH": "1",  # this environment's kernel, not the user's
+    "PLOTLY_RENDERER": "plotly_mimetype",  # the one without random ids
+    "PYTHONHASHSEED": "0",
+    "PYTHONWARNINGS": "ignore:IProgress not found",  # tqdm, which nobody here looks at
+}
+
+
+def stage_of(notebook):
+    """The stage of a notebook: its name without the number in front."""
+    notebook = Path(notebook)
+    require(notebook.suffix == ".ipynb", f"`notebook` must be an .ipynb file; got {notebook}")
+    require(notebook.is_file(), f"`notebook` must exist; got {notebook}")
+    return re.sub(r"^\d+_", "", notebook.stem)
+
+
+def run_notebook(notebook, params_file):
+    """Execute a notebook as a stage of the pipeline of `params_file`.
+
+    Sets this process's working folder and environment, which the kernel inherits.
+
+    Args:
+        notebook, params_file: paths, seen from the working folder.
+
+    Returns:
+        path of the report, the executed notebook.
+
+    Raises:
+        ValueError: a missing notebook or bad parameters.
+        papermill.PapermillExecutionError: a cell failed.
+        nbclient.exceptions.DeadKernelError: the kernel was killed.
+    """
+    notebook, params_file = Path(notebook).resolve(), Path(params_file).resolve()
+    stage = stage_of(notebook)
+    pipeline = Pipeline(load_config(params_file), params_file.parent, stage)
+    root = project_root(notebook.parent)
+    require(
+        params_file.is_relative_to(root),
+        f"`params_file` must lie in the repository {root}; got {params_file}",
+    )
+    os.environ.update({**ENVIRONMENT, STAGE_VARIABLE: stage})
+    os.chdir(root)
+    watched = pipeline.checkpoints / f"{notebook.stem}.executing.ipynb"
+    watched.parent.mkdir(parents=True, exist_ok=True)
+    executed = _execute(notebook, watched, str(params_file.relative_to(root)))
+    report = pipeline.reports / notebook.name
+    write_text(report, _as_text(normalise(executed)))
+    watched.unlink(missing_ok=True)
+    pipeline.remove_checkpoints(stage)
+    return report
+
+
+def _execute(notebook, watched, params_file):
+    """The executed notebook; papermill saves it to `watched` cell by cell."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # papermill's and nbformat's own
+        import papermill
+
+        return papermill.execute_notebook(
+            notebook,
+            watched,
+            parameters={"params_file": params_file},
+            kernel_name=KERNEL["name"],
+            language=KERNEL["language"],  # a stripped notebook may not say
+            progress_bar=False,
+            extra_arguments=["--log-level=ERROR"],  # of the kernel, which warns at each start
+            stdout_file=sys.stdout,
+            stderr_file=sys.stderr,
+        )
+
+
+def normalise(notebook):
+    """Take out of an executed notebook, in place, what differs between two equal runs."""
+    notebook.metadata = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
+    for number, cell in enumerate(notebook.cells):
+        cell.id = f"cell-{number}"
+        for key in TEMPORARY_METADATA:
+            cell.metadata.pop(key, None)
+        if cell.cell_type == "code":
+            cell.outputs = _normalised_outputs(cell.outputs)
+    return notebook
+
+
+def _normalised_outputs(outputs):
+    """Without stderr and widgets, addresses blanked, adjacent stdout streams in one."""
+    kept = [
+        output
+        for output in outputs
+        if output.get("name") != "stderr" and WIDGET not in output.get("data", {})
+    ]
+    joined = []
+    for is_stream, group in itertools.groupby(kept, lambda o: o.output_type == "stream"):
+        group = list(group)
+        if is_stream:
+            group[0].text = _without_addresses("".join(output.text for output in group))
+            group = group[:1]
+        joined += group
+    for output in joined:
+        if "text/plain" in output.get("data", {}):
+            output.data["text/plain"] = _without_addresses(output.data["text/plain"])
+    return joined
+
+
+def _without_addresses(text):
+    return re.sub(r"\bat 0x[0-9a-fA-F]+", "at 0x…", text)
+
+
+def _as_text(notebook):
+    import nbformat
+
+    nbformat.validate(notebook)
+    return nbformat.writes(notebook).rstrip("\n") + "\n"
+
+
+def _end_with_parent():
+    """End this process when DVC, its parent, is gone: nobody would look after the stage.
+
+    The kernel watches this process in the same way. Both matter after `kill -9`: a stage
+    that is started again must not race with one that still runs.
+    """
+    parent = os.getppid()
+
+    def watch():
+        while os.getppid() == parent:
+            time.sleep(0.2)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def main(arguments):
+    """Command line; returns the exit code."""
+    if len(arguments) != 2:
+        print("usage: python -m di2pose_lib.run_notebook NOTEBOOK PARAMS_FILE", file=sys.stderr)
+        return 2
+    if "DVC_STAGE" in os.environ:  # set by DVC for its commands
+        _end_with_parent()
+    try:
+        report = run_notebook(*arguments)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except Exception as error:  # of the notebook, or of the kernel under it
+        # Tracebacks from a kernel are coloured.
+        text = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip()
+        print(f"{text}\nerror: {arguments[0]} failed; no report was written", file=sys.stderr)
+        return 1
+    print(f"report: {os.path.relpath(report)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
