@@ -139,7 +139,7 @@ def token_reach_figure(movement_mm, title):
         )
     )
     figure = _styled(figure, title, "joint", "token", height=480)
-    figure.update_xaxes(tickangle=-45, title_standoff=40, showgrid=False)
+    figure.update_xaxes(tickangle=-45, title_standoff=20, showgrid=False)
     return figure.update_yaxes(showgrid=False)
 
 
