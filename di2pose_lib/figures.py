@@ -103,12 +103,13 @@ def _skeletons(points, label, dash, first=True):
     return [*traces, joints]
 
 
-def _scene(points, titles, eye):
-    """A 3D scene of equal aspect that holds points (n, 3)."""
+def scene_of(points, titles, eye):
+    """Layout of a 3D scene of equal aspect that holds points (n, 3), with its axis titles."""
     low, high = points.min(axis=0), points.max(axis=0)
     middle, extent = (low + high) / 2, np.maximum(high - low, 0.45 * (high - low).max()) * 1.08
     scene = {"aspectmode": "manual", "camera": {"eye": eye, "center": {"x": 0, "y": 0, "z": -0.09}}}
-    ratio = extent / extent.max() * 1.3
+    # a tall box may fill the height; the corners of a cube need room
+    ratio = 1.18 * extent / (0.5 * extent.max() + 0.35 * np.linalg.norm(extent))
     for axis, title, centre, size in zip("xyz", titles, middle, extent, strict=True):
         limits = [round(float(centre - size / 2), 3), round(float(centre + size / 2), 3)]
         scene[f"{axis}axis"] = {"title": {"text": title}, "range": limits, "nticks": 6}
@@ -148,7 +149,7 @@ def pose_figure(poses, title, width=WIDTH, height=560):
         figure.add_traces(_skeletons(own, label, dash if len(own) == 1 else "solid"))
     everything = np.concatenate([own.reshape(-1, 3) for own in points.values()])
     figure.update_layout(
-        scene=_scene(everything, _POSE_TITLES, _POSE_EYE),
+        scene=scene_of(everything, _POSE_TITLES, _POSE_EYE),
         annotations=[_SIDE_LEGEND],
         legend={"x": 0.99, "xanchor": "right", "y": 0.98},
         margin={"l": 0, "r": 0, "t": 70, "b": 0},
@@ -236,7 +237,9 @@ def film_figure(frames, title, truth=None, width=WIDTH, height=720):
         go.Frame(data=traces, traces=changing, name=frame[0])
         for traces, frame in zip(film, frames, strict=True)
     ]
-    scene = _scene(np.concatenate([p.reshape(-1, 3) for p in everything]), _POSE_TITLES, _POSE_EYE)
+    scene = scene_of(
+        np.concatenate([p.reshape(-1, 3) for p in everything]), _POSE_TITLES, _POSE_EYE
+    )
     if with_states:
         scene["domain"] = {"x": [0, 1], "y": [0.15, 1]}
         figure.update_xaxes(title={"text": "token (number)", "standoff": 4}, ticks="")
