@@ -20,6 +20,12 @@ def _positive(section, config, *names):
         require(value > 0, f"`{section}.{name}` must be positive; got {value}")
 
 
+def _not_negative(section, config, *names):
+    for name in names:
+        value = getattr(config, name)
+        require(value >= 0, f"`{section}.{name}` must not be negative; got {value}")
+
+
 def _share(section, config, *names):
     for name in names:
         value = getattr(config, name)
@@ -94,10 +100,7 @@ class OptimizerConfig:
         names = ("epochs", "batch_size", "learning_rate", "clip_norm", "checkpoint_every")
         _positive("optimizer", self, *names)
         _share("optimizer", self, "beta2", "ema_decay")
-        require(
-            self.warmup_steps >= 0,
-            f"`optimizer.warmup_steps` must not be negative; got {self.warmup_steps}",
-        )
+        _not_negative("optimizer", self, "weight_decay", "warmup_steps")
 
 
 @dataclass(frozen=True)
@@ -161,6 +164,18 @@ class DiffusionConfig:
 
     def __post_init__(self):
         _positive("diffusion", self, "num_steps", "width", "layers", "heads")
+        _share("diffusion", self, "final_occlude_rate", "final_replace_rate")
+        _not_negative("diffusion", self, "aux_weight")
+        total = self.final_occlude_rate + self.final_replace_rate
+        require(
+            abs(total - 1) < 1e-9,
+            "`diffusion.final_occlude_rate` + `diffusion.final_replace_rate` must be 1; "
+            f"got {total}",
+        )
+        require(
+            self.width % self.heads == 0,
+            f"`diffusion.width` must be a multiple of heads = {self.heads}; got {self.width}",
+        )
         require(
             self.precision in ("float32", "bfloat16"),
             f"`diffusion.precision` must be float32 or bfloat16; got {self.precision!r}",
@@ -198,6 +213,12 @@ class Config:
             f"`scale` must be one of {', '.join(SCALES)}; got {self.scale!r}",
         )
         require(self.seed >= 0, f"`seed` must not be negative; got {self.seed}")
+        patch = self.encoder.patch_size
+        require(
+            all(size % patch == 0 for size in self.data.image_size),
+            f"`data.image_height` and `data.image_width` must be multiples of "
+            f"encoder.patch_size = {patch}; got {self.data.image_size}",
+        )
         require(
             self.evaluation.num_inference_steps <= self.diffusion.num_steps,
             "`evaluation.num_inference_steps` must not exceed diffusion.num_steps = "
@@ -208,7 +229,8 @@ class Config:
 def _build(kind, value, where):
     """`value` as `kind`: a dataclass, a tuple of numbers, or a plain type."""
     if dataclasses.is_dataclass(kind):
-        require(isinstance(value, dict), f"`{where}` must be a section; got {type(value).__name__}")
+        what = f"`{where}` must be a section" if where else "parameters must be named sections"
+        require(isinstance(value, dict), f"{what}; got {type(value).__name__}")
         hints = typing.get_type_hints(kind)
         fields = {f.name: f for f in dataclasses.fields(kind)}
         prefix = f"{where}." if where else ""

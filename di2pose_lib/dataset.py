@@ -9,11 +9,21 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from di2pose_lib.checks import require
+from di2pose_lib.checks import check_range, check_tensor, require
 from di2pose_lib.files import read_json, write_json
 from di2pose_lib.skeleton import NUM_JOINTS
 
 FORMAT_VERSION = 1
+
+META_KEYS = ("num_images", "image_size", "subjects", "actions")
+
+# name of the prepared split -> (split of the source, share of images with an occluder)
+SPLITS = {
+    "train": ("train", None),  # None: data.train_occluder_share
+    "validation": ("validation", None),
+    "test": ("test", 0.0),
+    "test_occluded": ("test", 1.0),  # the same images as `test`, with occluders
+}
 
 # name -> (dtype, shape of a row); "H" and "W" are the image's height and width.
 FIELDS = {
@@ -95,12 +105,15 @@ class PoseDataset:
 
     def __init__(self, folder):
         self.folder = Path(folder)
-        meta = read_json(self.folder / "meta.json")
-        version = meta.get("format_version")
+        where = self.folder / "meta.json"
+        meta = read_json(where)
+        version = meta.get("format_version") if isinstance(meta, dict) else None
         require(
             version == FORMAT_VERSION,
-            f"{self.folder / 'meta.json'}: format_version must be {FORMAT_VERSION}; got {version}",
+            f"{where}: format_version must be {FORMAT_VERSION}; got {version}",
         )
+        missing = [key for key in META_KEYS if key not in meta]
+        require(not missing, f"{where} must hold {', '.join(META_KEYS)}; {missing} is missing")
         self.meta = meta
         self.subjects, self.actions = meta["subjects"], meta["actions"]
         self.image_size = tuple(meta["image_size"])
@@ -126,7 +139,10 @@ class PoseDataset:
     def take(self, name, rows=slice(None)):
         """A copy of field `name` at `rows` (slice or int64 tensor), as a tensor."""
         require(name in FIELDS, f"`name` must be one of {sorted(FIELDS)}; got {name!r}")
-        rows = rows.numpy() if isinstance(rows, torch.Tensor) else rows
+        if isinstance(rows, torch.Tensor):
+            check_tensor("rows", rows, ("n",), "int64")
+            check_range("rows", rows, 0, len(self) - 1)  # numpy would take −1 for the last
+            rows = rows.numpy()
         return torch.from_numpy(np.array(self.arrays[name][rows]))
 
     def subject_names(self):

@@ -1,6 +1,7 @@
-"""Files that are whole or absent: write to a temporary name, fsync, rename."""
+"""Files that are whole or absent: write to a temporary name, fsync, rename; and locks."""
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -9,6 +10,8 @@ import tempfile
 from pathlib import Path
 
 import torch
+
+from di2pose_lib.progress import note
 
 
 def _sync(path):
@@ -61,6 +64,24 @@ def atomic_folder(path):
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def locked(folder):
+    """Hold `folder` for this process; waits while another holds it.
+
+    The kernel of a run that was killed may outlive it and still be at work there. The
+    lock ends with its process, however that ends.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock", "w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            note(f"another process is at work in {folder}: waiting for it to end")
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
 def write_text(path, text):
     """Write `text` to `path`, atomically."""
     with atomic_file(path) as temporary:
@@ -88,8 +109,9 @@ def read_json(path):
 
 def save_tensors(path, value):
     """Save tensors, numbers, strings and containers of them, atomically."""
-    with atomic_file(path) as temporary:
-        torch.save(value, temporary)
+    # An open file, because torch writes a file's name into it: equal values, equal bytes.
+    with atomic_file(path) as temporary, open(temporary, "wb") as handle:
+        torch.save(value, handle)
 
 
 def load_tensors(path):

@@ -4,21 +4,13 @@ import torch
 
 from di2pose_lib.appearance import sample_appearance, sample_occluders
 from di2pose_lib.camera import crop_intrinsics, look_at, project, ring_positions, to_camera
-from di2pose_lib.dataset import SplitWriter, check_disjoint
+from di2pose_lib.dataset import SPLITS, SplitWriter, check_disjoint
 from di2pose_lib.progress import Progress
 from di2pose_lib.render import render
 from di2pose_lib.seeding import generator_for
 from di2pose_lib.skeleton import root_relative
 
 FRAMES_AT_ONCE = 1024  # bounds the memory of a rendering batch
-
-# name of the prepared split -> (split of the source, share of images with an occluder)
-SPLITS = {
-    "train": ("train", None),  # None: data.train_occluder_share
-    "validation": ("validation", None),
-    "test": ("test", 0.0),
-    "test_occluded": ("test", 1.0),  # the same images as `test`, with occluders
-}
 
 
 def _batches(clips):

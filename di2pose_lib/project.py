@@ -14,7 +14,14 @@ from pathlib import Path
 
 from di2pose_lib.checks import require
 from di2pose_lib.config import Config, load_config
-from di2pose_lib.files import atomic_folder, file_digest, fingerprint, read_json, write_json
+from di2pose_lib.files import (
+    atomic_folder,
+    file_digest,
+    fingerprint,
+    locked,
+    read_json,
+    write_json,
+)
 
 STAGE_VARIABLE = "DI2POSE_STAGE"  # set by run_notebook: the stage that is running
 
@@ -55,14 +62,24 @@ class Pipeline:
     def results(self):
         return self._keyed("results")
 
+    @property
+    def reports(self):
+        """Executed notebooks."""
+        return self._keyed("reports")
+
+    @property
+    def checkpoints(self):
+        """What an interrupted stage continues from; no pipeline's output."""
+        return self._keyed("checkpoints")
+
     def checkpoint_folder(self, stage, made_from):
         """For a training with these inputs by this code, and no other."""
         key = fingerprint({"made_from": made_from, "library": library_digest()})
-        return self._keyed("checkpoints") / f"{stage}-{key}"
+        return self.checkpoints / f"{stage}-{key}"
 
     def remove_checkpoints(self, stage):
         """Once a stage's outputs are safe."""
-        for folder in self._keyed("checkpoints").glob(f"{stage}-*"):
+        for folder in self.checkpoints.glob(f"{stage}-*"):
             shutil.rmtree(folder)
 
     def artifact(self, stage, made_from, build):
@@ -85,16 +102,18 @@ class Pipeline:
             return folder
         inputs = made_from()
         wanted = fingerprint(inputs)
-        if record.is_file() and read_json(record)["fingerprint"] == wanted:
-            return folder
-        with atomic_folder(folder) as temporary:
-            build(temporary, inputs)
-            files = sorted(path for path in temporary.rglob("*") if path.is_file())
-            content = {str(path.relative_to(temporary)): file_digest(path) for path in files}
-            made = {"fingerprint": wanted, "content": fingerprint(content), "from": inputs}
-            write_json(temporary / "made_from.json", made)
-        if self.stage is None:
-            self.remove_checkpoints(stage)
+        # Another kernel may be building it: an orphan of a killed run, or a second notebook.
+        with locked(self.checkpoints / stage):
+            if record.is_file() and read_json(record)["fingerprint"] == wanted:
+                return folder
+            with atomic_folder(folder) as temporary:
+                build(temporary, inputs)
+                files = sorted(path for path in temporary.rglob("*") if path.is_file())
+                content = {str(path.relative_to(temporary)): file_digest(path) for path in files}
+                made = {"fingerprint": wanted, "content": fingerprint(content), "from": inputs}
+                write_json(temporary / "made_from.json", made)
+            if self.stage is None:
+                self.remove_checkpoints(stage)
         return folder
 
     def content(self, stage):

@@ -11,14 +11,14 @@ import torch
 from torch import nn
 
 from di2pose_lib.config import to_dict
-from di2pose_lib.dataset import PoseDataset
+from di2pose_lib.dataset import SPLITS, PoseDataset
 from di2pose_lib.diffusion_training import make_denoiser, make_schedule, train_denoiser
 from di2pose_lib.encoder import ImageEncoder
 from di2pose_lib.encoder_training import encode_images, train_encoder, write_features
 from di2pose_lib.estimators import PoseModel
 from di2pose_lib.evaluation import CONDITIONS, Prediction, evaluation_rows, predict, summary
 from di2pose_lib.files import load_tensors, read_json, save_tensors, write_json, write_text
-from di2pose_lib.preparation import SPLITS, prepare_dataset
+from di2pose_lib.preparation import prepare_dataset
 from di2pose_lib.seeding import seed_for
 from di2pose_lib.sources import open_source
 from di2pose_lib.tokenizer import PoseTokenizer
@@ -164,6 +164,9 @@ def evaluation(pipeline):
         return {
             "evaluation": to_dict(config.evaluation),
             "seed": config.seed,
+            "data": pipeline.content("data_preparation"),
+            "encoder": pipeline.content("image_encoder"),
+            "tokenizer": pipeline.content("pose_tokenizer"),
             "denoiser": pipeline.content("diffusion_training"),
         }
 

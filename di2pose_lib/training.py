@@ -4,15 +4,13 @@ The rows of a batch and its random draws depend on the seed and the step number 
 so a run that was killed and resumed ends with the same bits as one that was not.
 """
 
-import contextlib
-import fcntl
 import math
 from pathlib import Path
 
 import torch
 
 from di2pose_lib.checks import require
-from di2pose_lib.files import load_tensors, save_tensors
+from di2pose_lib.files import load_tensors, locked, save_tensors
 from di2pose_lib.progress import Progress, note
 from di2pose_lib.seeding import generator_for
 
@@ -54,20 +52,6 @@ def make_optimizer(model, config):
         {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, config.beta2), fused=True)
-
-
-@contextlib.contextmanager
-def locked(folder):
-    """Hold `folder` for this process: an orphaned kernel may still be training in it."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "lock", "w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            note(f"another process is training in {folder}: waiting for it to end")
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
 
 
 class _Average:

@@ -1,0 +1,153 @@
+"""params.yaml is the one source: what it may say, and one sentence for what it may not."""
+
+import copy
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from di2pose_lib import config
+from di2pose_lib.files import fingerprint
+
+SMOKE = Path(__file__).resolve().parents[1] / "pipelines" / "smoke" / "params.yaml"
+VALUES = YAML(typ="safe", pure=True).load(SMOKE.read_text(encoding="utf-8"))
+
+
+def changed(path, value):
+    """The smoke parameters with one dotted key set to `value`, or removed if it is ..."""
+    values = copy.deepcopy(VALUES)
+    *sections, key = path.split(".")
+    section = values
+    for name in sections:
+        section = section[name]
+    if value is ...:
+        del section[key]
+    else:
+        section[key] = value
+    return values
+
+
+def test_a_config_is_what_the_file_says():
+    loaded = config.load_config(SMOKE)
+    assert loaded.scale == "smoke"
+    assert loaded.data.image_size == (VALUES["data"]["image_height"], VALUES["data"]["image_width"])
+    assert loaded.tokenizer.sizes.levels == tuple(VALUES["tokenizer"]["sizes"]["levels"])
+    assert loaded.diffusion.aux_weight == VALUES["diffusion"]["aux_weight"]
+    assert loaded.data.test_cameras.azimuths_deg == (20.0, 110.0, 200.0, 290.0)
+
+
+def test_a_config_and_its_dict_are_the_same_thing():
+    loaded = config.config_from_dict(VALUES)
+    assert config.config_from_dict(config.to_dict(loaded)) == loaded
+    assert fingerprint(config.to_dict(loaded))  # plain enough for JSON
+
+
+def test_whole_numbers_serve_as_floats_and_small_floats_need_no_point(tmp_path):
+    text = SMOKE.read_text(encoding="utf-8")
+    assert "aux_weight: 5.0e-4" in text
+    (tmp_path / "params.yaml").write_text(text.replace("5.0e-4", "5e-4"))
+    assert config.load_config(tmp_path / "params.yaml").diffusion.aux_weight == 5e-4
+    loaded = config.config_from_dict(changed("data.frames_per_second", 2))
+    assert type(loaded.data.frames_per_second) is float
+
+
+REFUSED = [
+    # unknown, missing, or another kind of thing
+    ("colour", "red", "`colour` is not a known key"),
+    ("data.frame_rate", 2.0, "`data.frame_rate` is not a known key"),
+    ("tokenizer.sizes.depth", 4, "`tokenizer.sizes.depth` is not a known key"),
+    ("evaluation", ..., "`evaluation` is missing"),
+    ("diffusion.optimizer.beta2", ..., "`diffusion.optimizer.beta2` is missing"),
+    ("data", None, "`data` must be a section; got NoneType"),
+    ("encoder", [1], "`encoder` must be a section; got list"),
+    ("data.train_cameras", 4, "`data.train_cameras` must be a section; got int"),
+    # wrong types
+    ("seed", True, "`seed` must be int; got True"),
+    ("seed", 0.0, "`seed` must be int; got 0.0"),
+    ("data.image_height", "64", "`data.image_height` must be int; got '64'"),
+    ("encoder.cache_features", 1, "`encoder.cache_features` must be bool; got 1"),
+    ("encoder.checkpoint", None, "`encoder.checkpoint` must be str; got None"),
+    ("diffusion.aux_weight", "1e-4", "`diffusion.aux_weight` must be float; got '1e-4'"),
+    ("diffusion.aux_weight", False, "`diffusion.aux_weight` must be float; got False"),
+    ("diffusion.aux_weight", float("nan"), "`diffusion.aux_weight` must be finite"),
+    ("tokenizer.optimizer.learning_rate", float("inf"), "`tokenizer.optimizer.learning_rate` must"),
+    ("tokenizer.sizes.levels", 125, "`tokenizer.sizes.levels` must be a list; got 125"),
+    ("tokenizer.sizes.levels", [5, "5"], "`tokenizer.sizes.levels` must be int; got '5'"),
+    # out of range
+    ("scale", "huge", "`scale` must be one of smoke, lesson, paper; got 'huge'"),
+    ("seed", -1, "`seed` must not be negative; got -1"),
+    ("data.source", "web", "`data.source` must be one of synthetic, mocap; got 'web'"),
+    ("data.train_sequences", 0, "`data.train_sequences` must be positive; got 0"),
+    ("data.image_width", -48, "`data.image_width` must be positive; got -48"),
+    ("data.train_occluder_share", 1.5, "`data.train_occluder_share` must lie in [0, 1]; got 1.5"),
+    ("data.train_cameras.azimuths_deg", [], "`azimuths_deg` must name at least one camera"),
+    ("data.train_cameras.radius", 0.0, "`cameras.radius` must be positive; got 0.0"),
+    ("encoder.backbone", "resnet", "`encoder.backbone` must be one of small, vitpose"),
+    ("encoder.layers", 0, "`encoder.layers` must be positive; got 0"),
+    ("encoder.optimizer.batch_size", 0, "`optimizer.batch_size` must be positive; got 0"),
+    ("encoder.optimizer.warmup_steps", -1, "`optimizer.warmup_steps` must not be negative"),
+    ("encoder.optimizer.weight_decay", -0.1, "`optimizer.weight_decay` must not be negative"),
+    ("encoder.optimizer.ema_decay", 1.1, "`optimizer.ema_decay` must lie in [0, 1]; got 1.1"),
+    ("tokenizer.sizes.levels", [], "`levels` must"),
+    ("tokenizer.sizes.levels", [5, 1], "`levels` must"),
+    ("tokenizer.sizes.local_joints", 2, "`tokenizer.local_joints` must be odd; got 2"),
+    ("tokenizer.scale_range", -0.1, "`tokenizer.scale_range` must lie in [0, 1]; got -0.1"),
+    ("diffusion.precision", "half", "`diffusion.precision` must be float32 or bfloat16"),
+    ("diffusion.num_steps", 0, "`diffusion.num_steps` must be positive; got 0"),
+    ("diffusion.final_occlude_rate", 1.2, "`diffusion.final_occlude_rate` must lie in [0, 1]"),
+    ("diffusion.aux_weight", -1.0, "`diffusion.aux_weight` must not be negative; got -1.0"),
+    ("evaluation.num_hypotheses", 0, "`evaluation.num_hypotheses` must be positive; got 0"),
+    # contradictions
+    ("diffusion.final_occlude_rate", 0.5, "`diffusion.final_replace_rate` must be 1; got 0.6"),
+    ("diffusion.heads", 7, "`diffusion.width` must be a multiple of heads = 7; got 64"),
+    ("encoder.heads", 7, "`encoder.width` must be a multiple of heads = 7; got 64"),
+    (
+        "encoder.checkpoint",
+        "x",
+        "`encoder.checkpoint` must be given for backbone vitpose and empty",
+    ),
+    ("encoder.backbone", "vitpose", "`encoder.checkpoint` must be given for backbone vitpose"),
+    ("encoder.patch_size", 10, "must be multiples of encoder.patch_size = 10; got (64, 48)"),
+    ("evaluation.num_inference_steps", 101, "must not exceed diffusion.num_steps = 100; got 101"),
+    (
+        "data.test_cameras.azimuths_deg",
+        [45.0, 50.0],
+        "`data.test_cameras` must differ from the train cameras; both stand at {45.0}",
+    ),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "sentence"), REFUSED)
+def test_what_cannot_be_meant_is_refused_in_one_sentence(path, value, sentence):
+    with pytest.raises(ValueError) as refusal:
+        config.config_from_dict(changed(path, value), source="here.yaml")
+    text = str(refusal.value)
+    assert sentence in text
+    assert text.startswith("here.yaml: ")
+    assert "\n" not in text
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("", "parameters must be named sections; got NoneType"),
+        ("- 1\n", "parameters must be named sections; got list"),
+        ("scale: [", "not valid YAML: "),
+        ("scale: smoke\nscale: lesson\n", "not valid YAML: "),
+        (b"\xff\xfe\xff", "not valid YAML: "),
+        ("a: !!python/object/apply:os.getcwd []\n", "not valid YAML: "),
+    ],
+)
+def test_a_file_that_holds_no_parameters_is_refused_by_name(tmp_path, content, sentence):
+    path = tmp_path / "bad.yaml"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ValueError) as refusal:
+        config.load_config(path)
+    assert str(refusal.value).startswith(f"{path}: ")
+    assert sentence in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_missing_file_is_refused_by_name(tmp_path):
+    with pytest.raises(ValueError, match="none.yaml: the parameters file does not exist"):
+        config.load_config(tmp_path / "none.yaml")

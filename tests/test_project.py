@@ -1,0 +1,170 @@
+"""Where things lie, and when an artefact is made again."""
+
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+
+from di2pose_lib import files, project
+from di2pose_lib.config import load_config
+
+ROOT = Path(__file__).resolve().parents[1]
+SMOKE = "pipelines/smoke/params.yaml"
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch):
+    """A repository without notebooks in it; the working folder is its top."""
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    (tmp_path / "pipelines" / "smoke").mkdir(parents=True)
+    (tmp_path / "notebooks").mkdir()
+    shutil.copy(ROOT / SMOKE, tmp_path / SMOKE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DI2POSE_STAGE", raising=False)
+    return tmp_path
+
+
+def pipeline_at(folder, stage=None):
+    return project.Pipeline(load_config(ROOT / SMOKE), folder, stage)
+
+
+class Maker:
+    """Counts how often an artefact is made from `inputs`."""
+
+    def __init__(self, inputs=1, content="x"):
+        self.inputs, self.content, self.times = inputs, content, 0
+
+    def made_from(self):
+        return {"inputs": self.inputs}
+
+    def build(self, new, inputs):
+        assert inputs == {"inputs": self.inputs}
+        self.times += 1
+        (new / "value").write_text(self.content)
+
+
+def test_the_root_is_found_from_any_folder_in_it(repository):
+    deep = repository / "notebooks" / "deep"
+    deep.mkdir()
+    assert project.project_root(deep) == repository
+    assert project.project_root() == repository
+    with pytest.raises(ValueError, match="no pyproject.toml with a notebooks/ folder beside it"):
+        project.project_root(repository.parent)
+
+
+def test_a_readers_notebook_works_in_scratch_and_a_stage_beside_its_parameters(
+    repository, monkeypatch
+):
+    reader = project.open_pipeline(SMOKE)
+    assert reader.stage is None
+    assert reader.artifacts == repository / "scratch/artifacts/smoke/synthetic"
+    monkeypatch.chdir(repository / "notebooks")  # where JupyterLab and nbval are
+    assert project.open_pipeline(SMOKE) == reader
+    monkeypatch.setenv("DI2POSE_STAGE", "pose_tokenizer")
+    stage = project.open_pipeline(SMOKE)
+    assert stage.stage == "pose_tokenizer"
+    assert stage.artifacts == repository / "pipelines/smoke/artifacts/smoke/synthetic"
+    assert stage.results == repository / "pipelines/smoke/results/smoke/synthetic"
+    assert stage.reports == repository / "pipelines/smoke/reports/smoke/synthetic"
+    assert stage.checkpoints == repository / "pipelines/smoke/checkpoints/smoke/synthetic"
+
+
+def test_a_pipeline_that_was_never_run_is_not_read_from(repository):
+    assert project.finished_pipeline(SMOKE) is None
+    folder = repository / "pipelines/smoke/artifacts/smoke/synthetic/diffusion_training"
+    folder.mkdir(parents=True)
+    assert project.finished_pipeline(SMOKE).folder == repository / "pipelines" / "smoke"
+
+
+def test_missing_parameters_are_refused_by_name(repository):
+    with pytest.raises(ValueError, match="none.yaml: the parameters file does not exist"):
+        project.open_pipeline("none.yaml")
+
+
+def test_an_artefact_is_made_once_and_again_when_its_inputs_change(tmp_path):
+    pipeline, maker = pipeline_at(tmp_path), Maker()
+    for _ in range(2):
+        folder = pipeline.artifact("toy", maker.made_from, maker.build)
+    assert maker.times == 1
+    assert (folder / "value").read_text() == "x"
+    maker.inputs = 2
+    pipeline.artifact("toy", maker.made_from, maker.build)
+    assert maker.times == 2
+
+
+def test_an_artefact_that_failed_halfway_leaves_nothing_and_keeps_the_old_one(tmp_path):
+    pipeline, maker = pipeline_at(tmp_path), Maker()
+    folder = pipeline.artifact("toy", maker.made_from, maker.build)
+
+    def fail(new, inputs):
+        (new / "value").write_text("half")
+        raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        pipeline.artifact("toy", lambda: {"inputs": 2}, fail)
+    assert (folder / "value").read_text() == "x"
+    assert [path.name for path in pipeline.artifacts.iterdir()] == ["toy"]
+
+
+def test_the_content_follows_the_files_and_not_what_they_were_made_from(tmp_path):
+    pipeline = pipeline_at(tmp_path)
+    contents = []
+    for inputs, text in ((1, "x"), (2, "x"), (3, "y")):
+        maker = Maker(inputs, text)
+        pipeline.artifact("toy", maker.made_from, maker.build)
+        contents.append(pipeline.content("toy"))
+    assert contents[0] == contents[1] != contents[2]
+
+
+def test_under_dvc_earlier_artefacts_are_only_read(tmp_path):
+    maker = Maker()
+    other = pipeline_at(tmp_path, stage="later")
+    with pytest.raises(ValueError, match="toy is missing; run `dvc repro` to make it"):
+        other.artifact("toy", maker.made_from, maker.build)
+    folder = pipeline_at(tmp_path, "toy").artifact("toy", maker.made_from, maker.build)
+    changed = Maker(inputs=2)
+    assert other.artifact("toy", changed.made_from, changed.build) == folder
+    assert (maker.times, changed.times) == (1, 0)
+
+
+def test_a_checkpoint_belongs_to_its_inputs_and_to_the_code(tmp_path, monkeypatch):
+    pipeline = pipeline_at(tmp_path)
+    first = pipeline.checkpoint_folder("toy", {"seed": 0})
+    assert first == pipeline.checkpoint_folder("toy", {"seed": 0})
+    assert first != pipeline.checkpoint_folder("toy", {"seed": 1})
+    monkeypatch.setattr(project, "library_digest", lambda: "other code")
+    assert first != pipeline.checkpoint_folder("toy", {"seed": 0})
+
+
+def test_a_readers_checkpoints_go_once_the_artefact_is_safe_and_a_stages_stay(tmp_path):
+    for stage, stays in ((None, False), ("toy", True)):
+        pipeline, maker = pipeline_at(tmp_path / str(stage), stage), Maker()
+        own = pipeline.checkpoint_folder("toy", maker.made_from())
+        other = pipeline.checkpoint_folder("other", {})
+        own.mkdir(parents=True)
+        other.mkdir(parents=True)
+        pipeline.artifact("toy", maker.made_from, maker.build)
+        assert own.exists() == stays  # run_notebook removes them, after the report
+        assert other.exists()
+
+
+def test_two_processes_that_want_the_same_artefact_make_it_once(tmp_path, monkeypatch):
+    waits = threading.Event()
+    monkeypatch.setattr(files, "note", lambda message: waits.set())
+    pipeline, maker, found = pipeline_at(tmp_path), Maker(), []
+
+    def second():
+        found.append(pipeline.artifact("toy", maker.made_from, maker.build))
+
+    thread = threading.Thread(target=second)
+
+    def slow_build(new, inputs):
+        thread.start()
+        assert waits.wait(timeout=60)
+        maker.build(new, inputs)
+
+    folder = pipeline.artifact("toy", maker.made_from, slow_build)
+    thread.join(timeout=60)
+    assert found == [folder]
+    assert maker.times == 1

@@ -1,0 +1,240 @@
+"""The training loop: bits that depend on the seed and the step alone, however often killed."""
+
+import threading
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from di2pose_lib import training
+from di2pose_lib.files import load_tensors, locked
+from di2pose_lib.seeding import generator_for, seed_for
+
+ITEMS = torch.randn(50, 6, generator=torch.Generator().manual_seed(1))
+TARGETS = ITEMS.cumsum(dim=1)
+
+
+def settings(**changes):
+    values = {
+        "epochs": 8.0,
+        "batch_size": 8,  # 6 batches an epoch, 2 rows left over; 50 steps in all
+        "learning_rate": 1.0e-2,
+        "weight_decay": 0.1,
+        "beta2": 0.99,
+        "warmup_steps": 5,
+        "clip_norm": 1.0,
+        "ema_decay": 0.9,
+        "checkpoint_every": 7,
+    }
+    return SimpleNamespace(**{**values, **changes})
+
+
+def make_model():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, 16), nn.GELU(), nn.Dropout(0.0), nn.Linear(16, 6))
+
+
+def train(folder, config=None, stop_at=None, model=None):
+    """(model, history); the loss draws noise, as every loss of the library does."""
+    model = model or make_model()
+
+    def loss_function(rows, generator):
+        noise = 0.1 * torch.randn(len(rows), 6, generator=generator)
+        error = (model(ITEMS[rows] + noise) - TARGETS[rows]).square().mean()
+        return error, {"root": error.sqrt()}
+
+    config = config or settings()
+    history = training.fit("toy", model, loss_function, 50, config, 3, folder, stop_at=stop_at)
+    return model, history
+
+
+def assert_same_weights(one, other):
+    for (name, a), (_, b) in zip(one.state_dict().items(), other.state_dict().items(), strict=True):
+        assert torch.equal(a, b), name
+
+
+@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
+@pytest.mark.parametrize("stops", [(1,), (7,), (8, 9, 30), (49,), (50,)])
+def test_a_stopped_and_resumed_run_ends_with_the_bits_of_an_uninterrupted_one(
+    tmp_path, ema_decay, stops
+):
+    config = settings(ema_decay=ema_decay)
+    whole, whole_history = train(tmp_path / "whole", config)
+    for stop in stops:
+        train(tmp_path / "pieces", config, stop_at=stop)
+    pieces, pieces_history = train(tmp_path / "pieces", config)
+    assert_same_weights(pieces, whole)
+    assert pieces_history == whole_history
+    ends = [load_tensors(tmp_path / name / "checkpoint.pt") for name in ("whole", "pieces")]
+    if ema_decay:
+        for name, weight in ends[0]["average"].items():
+            assert torch.equal(weight, ends[1]["average"][name]), name
+    assert ends[0]["step"] == ends[1]["step"] == 50
+
+
+def test_resuming_does_not_care_where_the_global_generators_stand(tmp_path):
+    whole, _ = train(tmp_path / "whole")
+    model = make_model()
+    train(tmp_path / "pieces", stop_at=20, model=model)
+    resumed = make_model()
+    torch.manual_seed(12345)
+    train(tmp_path / "pieces", model=resumed)
+    assert_same_weights(resumed, whole)
+
+
+def test_a_resumed_run_says_the_same_as_an_uninterrupted_one(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("DI2POSE_STAGE", "toy")
+    train(tmp_path / "whole")
+    whole = capsys.readouterr()
+    train(tmp_path / "pieces", stop_at=23)
+    capsys.readouterr()
+    train(tmp_path / "pieces")
+    pieces = capsys.readouterr()
+    assert pieces.out == whole.out
+    assert whole.out.count("\n") == 50  # every step is a row of so short a history
+    assert pieces.err == "toy: continuing from step 23 of 50\n"
+
+
+def test_a_finished_run_is_not_trained_again(tmp_path):
+    done, history = train(tmp_path)
+
+    def never(rows, generator):
+        pytest.fail("trained")
+
+    again = make_model()
+    assert training.fit("toy", again, never, 50, settings(), 3, tmp_path) == history
+    assert_same_weights(again, done)
+
+
+def test_checkpoints_are_written_at_their_steps_and_at_the_end(tmp_path, monkeypatch):
+    steps = []
+    monkeypatch.setattr(training, "save_tensors", lambda path, value: steps.append(value["step"]))
+    train(tmp_path)
+    assert steps == [7, 14, 21, 28, 35, 42, 49, 50]
+
+
+def test_training_lowers_the_loss_and_the_history_ends_at_the_last_step(tmp_path):
+    _, history = train(tmp_path, settings(epochs=40.0))
+    assert history[-1]["loss"] < 0.5 * history[0]["loss"]
+    assert history[-1]["step"] == training.num_training_steps(50, settings(epochs=40.0)) == 250
+    assert [row["step"] for row in history] == list(range(6, 250, 6)) + [250]
+    assert all(set(row) == {"step", "loss", "root"} for row in history)
+
+
+def test_the_model_returned_is_the_average_of_the_weights(tmp_path):
+    model, _ = train(tmp_path)
+    state = load_tensors(tmp_path / "checkpoint.pt")
+    for name, weight in model.state_dict().items():
+        assert torch.equal(weight, state["average"][name])
+        assert not torch.equal(weight, state["model"][name])
+    assert not model.training
+
+
+def test_the_average_follows_its_recurrence(tmp_path):
+    model = make_model()
+    average = training._Average(model, decay=0.5)
+    start = model[0].weight.detach().clone()
+    with torch.no_grad():
+        model[0].weight += 1.0
+    average.update(model, step=1)  # decay min(0.5, 2 / 11)
+    torch.testing.assert_close(average.weights["0.weight"], start + 9 / 11)
+    average.update(model, step=100)  # decay 0.5
+    torch.testing.assert_close(average.weights["0.weight"], start + 1 - (2 / 11) * 0.5)
+
+
+def test_a_second_training_waits_for_the_first_and_continues_from_its_checkpoint(
+    tmp_path, monkeypatch
+):
+    from di2pose_lib import files
+
+    whole, _ = train(tmp_path / "whole")
+    folder, waits, result = tmp_path / "shared", threading.Event(), []
+    monkeypatch.setattr(files, "note", lambda message: waits.set())
+    model = make_model()  # outside the thread: it sets the global seed
+    second = threading.Thread(target=lambda: result.append(train(folder, model=model)))
+    with locked(folder):
+        second.start()
+        assert waits.wait(timeout=60)
+        assert not (folder / "checkpoint.pt").exists()
+    second.join(timeout=60)
+    assert_same_weights(result[0][0], whole)
+
+
+def test_a_loss_that_is_not_finite_stops_the_training(tmp_path):
+    model = make_model()
+
+    def loss_function(rows, generator):
+        return model(ITEMS[rows]).sum() * float("nan"), {}
+
+    with pytest.raises(ValueError, match="toy: the loss must stay finite; got nan at step 1"):
+        training.fit("toy", model, loss_function, 50, settings(), 3, tmp_path)
+
+
+def test_fewer_items_than_a_batch_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="`batch_size` must not exceed 50 items; got 51"):
+        train(tmp_path, settings(batch_size=51))
+
+
+@pytest.mark.parametrize(("num_items", "batch_size"), [(12, 4), (13, 4), (5, 5), (7, 1)])
+def test_each_epoch_is_a_fresh_permutation(num_items, batch_size):
+    per_epoch = num_items // batch_size
+    epochs = []
+    for epoch in range(3):
+        steps = range(epoch * per_epoch, (epoch + 1) * per_epoch)
+        rows = [training.batch_rows(num_items, batch_size, step, 0, "x") for step in steps]
+        assert all(row.shape == (batch_size,) and row.dtype == torch.int64 for row in rows)
+        rows = torch.cat(rows).tolist()
+        assert len(set(rows)) == len(rows) == per_epoch * batch_size
+        assert set(rows) <= set(range(num_items))
+        epochs.append(rows)
+    assert epochs[0] != epochs[1] != epochs[2]
+
+
+def test_the_rows_depend_on_seed_name_and_step_alone():
+    rows = training.batch_rows(100, 10, 5, seed=0, name="x")
+    torch.manual_seed(99)
+    assert torch.equal(rows, training.batch_rows(100, 10, 5, seed=0, name="x"))
+    assert not torch.equal(rows, training.batch_rows(100, 10, 5, seed=1, name="x"))
+    assert not torch.equal(rows, training.batch_rows(100, 10, 5, seed=0, name="y"))
+
+
+def test_the_learning_rate_warms_up_and_falls_to_zero_along_half_a_cosine():
+    factors = [training.learning_rate_factor(step, 12, 4) for step in range(12)]
+    assert factors[:4] == [0.25, 0.5, 0.75, 1.0]
+    assert factors[4] == 1.0
+    assert factors[8] == pytest.approx(0.5)
+    assert factors[11] == pytest.approx(0.5 * (1 - 0.9238795325112867))  # cos(7π/8)
+    assert factors[4:] == sorted(factors[4:], reverse=True)
+    assert training.learning_rate_factor(0, 10, 0) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("epochs", "num_items", "batch_size", "steps"),
+    [(3.0, 100, 10, 30), (1.0, 105, 10, 10), (0.5, 100, 10, 5), (0.001, 100, 10, 1)],
+)
+def test_the_number_of_steps_is_at_least_one(epochs, num_items, batch_size, steps):
+    config = settings(epochs=epochs, batch_size=batch_size)
+    assert training.num_training_steps(num_items, config) == steps
+
+
+def test_only_matrices_decay_and_frozen_parameters_are_left_out():
+    model = nn.Sequential(nn.Linear(3, 2), nn.LayerNorm(2), nn.Linear(2, 2))
+    model[2].requires_grad_(False)
+    decayed, free = training.make_optimizer(model, settings()).param_groups
+    assert [p.shape for p in decayed["params"]] == [(2, 3)]
+    assert decayed["weight_decay"] == 0.1
+    assert [p.shape for p in free["params"]] == [(2,), (2,), (2,)]
+    assert free["weight_decay"] == 0.0
+
+
+def test_seeds_differ_for_every_place_that_draws_and_never_change():
+    places = [(0,), (1,), (0, "a"), (0, "b"), (0, "a", 1), (0, "a", 2), (0, "a", "b")]
+    seeds = [seed_for(*place) for place in places]
+    assert len(set(seeds)) == len(places)
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    assert (
+        seed_for(0, "a") == 7606779636460171844
+    )  # half of SHA-256 of "0/a" from its first 8 bytes
+    same = [torch.rand(3, generator=generator_for(0, "a", 7)) for _ in range(2)]
+    assert torch.equal(*same)
