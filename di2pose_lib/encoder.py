@@ -21,7 +21,7 @@ CELLS_PER_PATCH = 4  # heatmap cells along each side of a patch, as ViTPose's ×
 def _new_backbone(config, image_size):
     from transformers import VitPoseBackbone, VitPoseBackboneConfig
 
-    return VitPoseBackbone(
+    backbone = VitPoseBackbone(
         VitPoseBackboneConfig(
             image_size=list(image_size),
             patch_size=[config.patch_size, config.patch_size],
@@ -29,8 +29,27 @@ def _new_backbone(config, image_size):
             num_hidden_layers=config.layers,
             num_attention_heads=config.heads,
             layer_norm_eps=1e-6,
+            initializer_range=config.width**-0.5 / 2,  # ViT's 0.02 at width 625
         )
     )
+    # Positions start as sines and cosines: learned from zero, they cost a small budget half.
+    grid = [size // config.patch_size for size in image_size]
+    with torch.no_grad():
+        positions = _sine_positions(grid, config.width)
+        backbone.embeddings.position_embeddings.zero_()[:, 1:] = positions
+    return backbone
+
+
+def _sine_positions(grid, width):
+    """Sines and cosines of a patch's row and column, float (1, rows · columns, width)."""
+    quarter = -(-width // 4)
+    frequency = torch.pi * 0.5 ** (torch.arange(quarter) / quarter * 4)
+    waves = []
+    for axis, cells in enumerate(grid):
+        place = torch.arange(cells).view(-1, 1) if axis == 0 else torch.arange(cells).view(1, -1)
+        angle = place.expand(*grid)[..., None] * frequency
+        waves += [angle.sin(), angle.cos()]
+    return 0.5 * torch.cat(waves, dim=-1)[..., :width].reshape(1, -1, width)
 
 
 def _loaded_backbone(checkpoint, image_size):

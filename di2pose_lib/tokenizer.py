@@ -11,6 +11,11 @@ from di2pose_lib.fsq import FSQ
 from di2pose_lib.skeleton import NUM_JOINTS
 
 
+# Metres: coordinates enter and leave the network in this unit, near 1 in size. The paper
+# does not say how poses are normalised.
+POSE_UNIT = 0.25
+
+
 @dataclass(frozen=True)
 class TokenizerConfig:
     """Sizes of the tokenizer; the paper's are 100 tokens, levels [7, 5, 5, 5, 5], width 2048."""
@@ -114,7 +119,7 @@ class PoseTokenizer(nn.Module):
     def encode_codes(self, pose):
         """Quantized codes float32 (B, N, d) in [−1, 1], differentiable (straight-through)."""
         check_tensor("pose", pose, ("B", self.config.num_joints, 3), "float")
-        features = self.encoder(self.joint_embedding(pose))  # (B, J, D)
+        features = self.encoder(self.joint_embedding(pose / POSE_UNIT))  # (B, J, D)
         features = self.joints_to_tokens(features.transpose(1, 2)).transpose(1, 2)  # (B, N, D)
         return self.fsq.quantize(self.to_codes(features))
 
@@ -124,7 +129,7 @@ class PoseTokenizer(nn.Module):
         check_tensor("codes", codes, wanted, "float")
         features = self.from_codes(codes)  # (B, N, D')
         features = self.tokens_to_joints(features.transpose(1, 2)).transpose(1, 2)  # (B, J, D')
-        return self.decoder(features)
+        return self.decoder(features) * POSE_UNIT
 
     def encode(self, pose):
         """Tokens int64 (B, N) in [0, C) of root-relative poses (B, J, 3) in metres."""

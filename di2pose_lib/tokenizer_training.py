@@ -4,6 +4,7 @@ import torch
 
 from di2pose_lib.metrics import MM_PER_M, mpjpe_mm, pa_mpjpe_mm
 from di2pose_lib.skeleton import FLIP
+from di2pose_lib.tokenizer import POSE_UNIT
 from di2pose_lib.training import fit
 
 
@@ -51,7 +52,8 @@ def train_tokenizer(tokenizer, train, validation, settings, seed, checkpoint_fol
     def loss_function(rows, generator):
         pose, rotation = train.take("pose", rows), train.take("camera_rotation", rows)
         pose = augment_poses(pose, rotation, settings, generator).to(where)
-        return (tokenizer(pose) - pose).abs().mean() * MM_PER_M, {}
+        l1 = (tokenizer(pose) - pose).abs().mean()
+        return l1 / POSE_UNIT, {"l1_mm": l1 * MM_PER_M}
 
     history = fit(
         "pose tokenizer",

@@ -1,0 +1,70 @@
+"""Write README's table of results from results/lesson/*/evaluation.json."""
+
+from pathlib import Path
+
+from di2pose_lib import estimators, evaluation
+from di2pose_lib.files import read_json, write_text
+
+ROOT = Path(__file__).resolve().parent.parent
+BEGIN, END = "<!-- results:begin", "<!-- results:end -->"
+ROWS = (
+    (evaluation.MEAN_POSE, "mean"),
+    (evaluation.NEIGHBOUR, "copy"),
+    (evaluation.DI2POSE, estimators.ONE_SAMPLE),
+    (evaluation.DI2POSE, estimators.ARGMAX),
+    (evaluation.DI2POSE, estimators.MEAN),
+    (evaluation.DI2POSE, estimators.SOFT),
+    (evaluation.DI2POSE, estimators.BEST),
+    (evaluation.SHUFFLED, estimators.SOFT),
+    (evaluation.TOKENIZER, evaluation.RECONSTRUCTION),
+)
+COLUMNS = (
+    ("synthetic", "synthetic, clean", "clean", "all"),
+    ("synthetic", "synthetic, occluders", "occluders", "all"),
+    ("mocap", "motion capture, clean", "clean", "all"),
+    ("mocap", "seen actions", "clean", "seen in training"),
+    ("mocap", "dance", "clean", "dance"),
+)
+
+
+def cell(rows, method, estimator, occlusion, action):
+    """mean [low, high], or a dash where the method has no such row."""
+    try:
+        row = evaluation.find(
+            rows, method=method, estimator=estimator, occlusion=occlusion, action=action
+        )
+    except ValueError:
+        return "–"
+    return f"{row['mean']:.0f} [{row['ci95_low']:.0f}, {row['ci95_high']:.0f}]"
+
+
+def table():
+    """The table's lines, in Markdown."""
+    results = {
+        data: read_json(ROOT / "results" / "lesson" / data / "evaluation.json")
+        for data in ("synthetic", "mocap")
+    }
+    lines = [
+        "| method | estimator | " + " | ".join(title for _, title, _, _ in COLUMNS) + " |",
+        "|---" * (2 + len(COLUMNS)) + "|",
+    ]
+    for method, estimator in ROWS:
+        cells = [
+            cell(results[data], method, estimator, occlusion, action)
+            for data, _, occlusion, action in COLUMNS
+        ]
+        lines.append(f"| {method} | {estimator} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def main():
+    """Replace what stands between the two markers in README.md."""
+    readme = ROOT / "README.md"
+    head, rest = readme.read_text(encoding="utf-8").split(BEGIN)
+    marker, rest = rest.split("\n", 1)
+    _, tail = rest.split(END)
+    write_text(readme, "\n".join([f"{head}{BEGIN}{marker}", *table(), f"{END}{tail}"]))
+
+
+if __name__ == "__main__":
+    main()
