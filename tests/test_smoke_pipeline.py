@@ -1,0 +1,78 @@
+"""The whole pipeline at scale smoke, twice, in a scratch copy of this working tree."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def run(folder, *command, **environment):
+    """Output of a command that must succeed."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    result = subprocess.run(
+        command,
+        cwd=folder,
+        env={**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "1", **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=1500,
+    )
+    assert result.returncode == 0, f"{command} gave {result.returncode}:\n{result.stdout[-6000:]}"
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory):
+    """A new git repository with the files that this one tracks or would track."""
+    folder = tmp_path_factory.mktemp("scratch") / "clone"
+    names = run(ROOT, "git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    for name in filter(None, names.split("\0")):
+        source, target = ROOT / name, folder / name
+        if source.is_symlink() or source.is_file():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, target, follow_symlinks=False)
+    (folder / "pipelines/smoke/dvc.lock").unlink(missing_ok=True)
+    run(folder, "git", "init", "--quiet")
+    run(folder, "git", "add", ".")
+    identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
+    run(folder, "git", *identity, "commit", "--quiet", "--message", "all")
+    return folder
+
+
+def test_the_smoke_pipeline_runs_and_a_forced_second_run_gives_the_same_bytes(copy):
+    smoke = copy / "pipelines" / "smoke"
+    own = {"PYTHONPATH": str(copy)}  # the copy's library, not the installed one
+    log = run(smoke, "dvc", "repro", **own)
+    assert "denoiser: step " in log
+    lock = (smoke / "dvc.lock").read_bytes()
+    assert str(copy).encode() not in lock
+
+    reports = sorted(path.name for path in (smoke / "reports/smoke/synthetic").iterdir())
+    assert reports == sorted(path.name for path in (copy / "notebooks").glob("*.ipynb"))
+    rows = json.loads((smoke / "results/smoke/synthetic/evaluation.json").read_text())
+    assert {(row["data"], row["scale"]) for row in rows} == {("synthetic", "smoke")}
+    assert {row["occlusion"] for row in rows} == {"clean", "occluders"}
+    kept = [path for path in (smoke / "checkpoints").rglob("*.pt")]
+    assert kept == [], "a finished stage removes its checkpoints"
+    status = run(copy, "git", "status", "--porcelain")
+    assert status == "?? pipelines/smoke/dvc.lock\n", "runs leave the work tree clean"
+
+    assert "up to date" in run(smoke, "dvc", "status", **own)
+    metrics = json.loads(run(smoke, "dvc", "metrics", "show", "--json", **own))
+    files = metrics[""]["data"]
+    assert (
+        "clean_soft_decoding_mpjpe_mm"
+        in files["results/smoke/synthetic/evaluation_summary.json"]["data"]
+    )
+
+    run(smoke, "dvc", "repro", "--force", **own)
+    assert (smoke / "dvc.lock").read_bytes() == lock
