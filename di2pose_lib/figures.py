@@ -107,9 +107,9 @@ def scene_of(points, titles, eye):
     """Layout of a 3D scene of equal aspect that holds points (n, 3), with its axis titles."""
     low, high = points.min(axis=0), points.max(axis=0)
     middle, extent = (low + high) / 2, np.maximum(high - low, 0.45 * (high - low).max()) * 1.08
-    scene = {"aspectmode": "manual", "camera": {"eye": eye, "center": {"x": 0, "y": 0, "z": -0.09}}}
+    scene = {"aspectmode": "manual", "camera": {"eye": eye, "center": {"x": 0, "y": 0, "z": -0.13}}}
     # a tall box may fill the height; the corners of a cube need room
-    ratio = 1.18 * extent / (0.5 * extent.max() + 0.35 * np.linalg.norm(extent))
+    ratio = 1.12 * extent / (0.5 * extent.max() + 0.35 * np.linalg.norm(extent))
     for axis, title, centre, size in zip("xyz", titles, middle, extent, strict=True):
         limits = [round(float(centre - size / 2), 3), round(float(centre + size / 2), 3)]
         scene[f"{axis}axis"] = {"title": {"text": title}, "range": limits, "nticks": 6}
@@ -306,7 +306,8 @@ def image_figure(
 
     Args:
         images: uint8 (n, 3, H, W), RGB.
-        joints_2d: float (n, 17, 2), pixels of each image, or None for none.
+        joints_2d: float (n, 17, 2), pixels of each image; NaN throughout for an image
+            that is shown without. None: all are.
         visible: bool (n, 17); visible joints are discs, the others circles. None: all are.
         titles: n strings above the images, or None.
         columns: images in a row.
@@ -360,9 +361,11 @@ def image_figure(
 
 
 def _joints_2d(joints_2d, visible, covered, corners):
-    """Traces of bones and joints in a mosaic; those outside their image are not drawn."""
+    """Traces of bones and joints in a mosaic, whose images have these top left corners."""
     shape = (len(corners), NUM_JOINTS)
-    check_tensor("joints_2d", joints_2d, (*shape, 2), "float")
+    check_tensor("joints_2d", joints_2d, (*shape, 2))
+    without = joints_2d.isnan().flatten(1).all(dim=1)
+    check_tensor("joints_2d", joints_2d[~without], ("n", NUM_JOINTS, 2), "float")
     everywhere = torch.ones(shape, dtype=torch.bool)
     visible = everywhere if visible is None else visible
     covered = ~everywhere if covered is None else covered
@@ -382,9 +385,9 @@ def _joints_2d(joints_2d, visible, covered, corners):
         "covered": ("x", covered),
     }
     for name, (symbol, chosen) in kinds.items():
-        if not chosen.any():
+        image, joint = np.nonzero(chosen & np.isfinite(points[..., 0]))
+        if len(joint) == 0:
             continue
-        image, joint = np.nonzero(chosen)
         x, y = points[image, joint].T
         marker = {
             "symbol": symbol,

@@ -55,7 +55,7 @@ def camera_figure(positions, joints, title):
             hovertemplate=label + "<br>x %{x:.2f} m, y %{y:.2f} m, z %{z:.2f} m<extra></extra>",
         )
     titles = ("world x (m)", "world y (m)", "world z, up (m)")
-    eye = {"x": 0.7, "y": -1.5, "z": 0.9}
+    eye = {"x": 0.55, "y": -1.2, "z": 0.75}
     figure.update_layout(
         scene=scene_of(np.concatenate(everything), titles, eye),
         margin={"l": 0, "r": 0, "t": 50, "b": 0},
@@ -77,12 +77,14 @@ def joint_bars_figure(series, title, y_title):
     """
     require(len(series) > 0, "`series` must hold at least one series; got none")
     figure = go.Figure()
+    drawn = np.zeros(NUM_JOINTS)
     for colour, (label, values) in zip(PALETTE[2:], series.items(), strict=False):
         values = np.asarray(values, dtype=np.float32)
         require(
             values.shape == (NUM_JOINTS,),
             f"`series` must hold {NUM_JOINTS} values for {label}; got shape {values.shape}",
         )
+        drawn += np.isfinite(values)
         figure.add_bar(
             x=list(JOINT_NAMES),
             y=values,
@@ -92,5 +94,9 @@ def joint_bars_figure(series, title, y_title):
         )
     figure.update_xaxes(tickangle=-40, title_text="joint", tickfont={"color": INK})
     figure.update_yaxes(title_text=y_title, rangemode="tozero")
-    figure.update_layout(barmode="group", legend={"orientation": "h", "y": 1.08, "x": 0})
+    figure.update_layout(
+        barmode="group" if drawn.max() > 1 else "overlay",  # side by side where they must
+        legend={"orientation": "h", "y": 1.08, "x": 0},
+        margin={"b": 105},
+    )
     return style(figure, title, height=430)

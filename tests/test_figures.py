@@ -166,6 +166,17 @@ def test_joints_lie_on_their_image_and_tell_how_they_are_seen():
     assert crosses.marker.color == (figures.RIGHT,)
 
 
+def test_an_image_whose_joints_are_nan_is_shown_without_joints():
+    joints = torch.ones(2, NUM_JOINTS, 2)
+    joints[0] = torch.nan
+    shown = figures.image_figure(some_images(2), joints, columns=2)
+    (discs,) = markers(shown)
+    assert len(discs.x) == NUM_JOINTS and (discs.x > 6).all()  # all on the second image
+    joints[1, 3, 0] = torch.nan
+    with pytest.raises(ValueError, match="`joints_2d` must be finite"):
+        figures.image_figure(some_images(2), joints)
+
+
 def test_a_mosaic_puts_a_title_above_each_image():
     titles = ["one", "two", "three"]
     shown = figures.image_figure(some_images(3), titles=titles, columns=2)
@@ -221,6 +232,15 @@ def test_bars_stand_over_the_names_of_the_joints():
     assert tuple(figure.data[0].x) == JOINT_NAMES
     assert np.allclose(figure.data[0].y, np.arange(17))
     assert figure.layout.yaxis.title.text == "spread (mm)"
+
+
+def test_bars_of_two_series_stand_side_by_side_unless_each_joint_has_only_one():
+    values = torch.arange(17.0)
+    some = torch.where(values < 5, values, torch.nan)
+    others = torch.where(values < 5, torch.nan, values)
+    beside = figures_data.joint_bars_figure({"a": values, "b": some}, "t", "mm")
+    instead = figures_data.joint_bars_figure({"a": others, "b": some}, "t", "mm")
+    assert (beside.layout.barmode, instead.layout.barmode) == ("group", "overlay")
 
 
 @pytest.mark.parametrize(
