@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from di2pose_lib.checks import require
-from di2pose_lib.config import Config, load_config
+from di2pose_lib.config import Config, load_config, to_dict
 from di2pose_lib.files import (
     atomic_folder,
     file_digest,
@@ -24,6 +24,14 @@ from di2pose_lib.files import (
 )
 
 STAGE_VARIABLE = "DI2POSE_STAGE"  # set by run_notebook: the stage that is running
+
+# The artefacts that a model needs, and the section of the parameters that each depends on.
+TRAINED_FROM = {
+    "data_preparation": "data",
+    "image_encoder": "encoder",
+    "pose_tokenizer": "tokenizer",
+    "diffusion_training": "diffusion",
+}
 
 
 def project_root(start=None):
@@ -133,7 +141,16 @@ def open_pipeline(params_file):
 
 
 def finished_pipeline(params_file):
-    """The pipeline whose outputs lie beside `params_file`, to read from; None if not run."""
+    """The pipeline whose outputs lie beside `params_file`, to read from.
+
+    None if it was not run, or with other parameters than the file holds now.
+    """
     path = project_root() / params_file
     pipeline = Pipeline(load_config(path), path.parent, stage="start_here")
-    return pipeline if (pipeline.artifacts / "diffusion_training").is_dir() else None
+    wanted = to_dict(pipeline.config)
+    for stage, section in TRAINED_FROM.items():
+        record = pipeline.artifacts / stage / "made_from.json"
+        made_from = read_json(record)["from"] if record.is_file() else {}
+        if any(made_from.get(key) != wanted[key] for key in (section, "seed")):
+            return None
+    return pipeline

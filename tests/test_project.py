@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from di2pose_lib import files, project
-from di2pose_lib.config import load_config
+from di2pose_lib.config import load_config, to_dict
 
 ROOT = Path(__file__).resolve().parents[1]
 SMOKE = "pipelines/smoke/params.yaml"
@@ -70,11 +70,18 @@ def test_a_readers_notebook_works_in_scratch_and_a_stage_beside_its_parameters(
     assert stage.checkpoints == repository / "pipelines/smoke/checkpoints/smoke/synthetic"
 
 
-def test_a_pipeline_that_was_never_run_is_not_read_from(repository):
+def test_a_pipeline_is_read_from_only_if_it_was_run_with_its_parameters(repository):
     assert project.finished_pipeline(SMOKE) is None
-    folder = repository / "pipelines/smoke/artifacts/smoke/synthetic/diffusion_training"
-    folder.mkdir(parents=True)
+    parameters = to_dict(load_config(repository / SMOKE))
+    artifacts = repository / "pipelines/smoke/artifacts/smoke/synthetic"
+    for stage, section in project.TRAINED_FROM.items():
+        assert project.finished_pipeline(SMOKE) is None
+        made_from = {section: parameters[section], "seed": parameters["seed"]}
+        files.write_json(artifacts / stage / "made_from.json", {"from": made_from})
     assert project.finished_pipeline(SMOKE).folder == repository / "pipelines" / "smoke"
+    other = {"from": {**made_from, "diffusion": {**parameters["diffusion"], "layers": 7}}}
+    files.write_json(artifacts / "diffusion_training" / "made_from.json", other)
+    assert project.finished_pipeline(SMOKE) is None
 
 
 def test_missing_parameters_are_refused_by_name(repository):
