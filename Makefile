@@ -21,6 +21,7 @@ help:
 	@echo "make paper   the paper's sizes; needs a GPU, and days"
 	@echo "make lab     JupyterLab, at the notebook to start with"
 	@echo "make test    style, unit tests, every notebook, and two runs of the smoke pipeline"
+	@echo "make install the pinned packages in .venv, and nothing else"
 	@echo "make clean   remove scratch/, what notebooks made that were run by hand"
 	@echo ""
 	@echo "Each creates .venv with the pinned packages when it is missing."

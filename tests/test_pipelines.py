@@ -1,0 +1,226 @@
+"""Every pipeline: the same dvc.yaml, dependencies that are true, parameters that build."""
+
+import json
+import re
+
+import pytest
+import torch
+from ruamel.yaml import YAML
+from stage_modules import (
+    PACKAGE,
+    PIPELINES,
+    ROOT,
+    Source,
+    modules_used,
+    notebook_source,
+    stage_notebooks,
+)
+
+from di2pose_lib.config import load_config, to_dict
+from di2pose_lib.diffusion_training import make_denoiser, make_schedule
+from di2pose_lib.encoder import ImageEncoder
+from di2pose_lib.tokenizer import PoseTokenizer
+
+PARAMS = [folder / "params.yaml" for folder in PIPELINES]
+DVC = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
+STAGES = {
+    "data_preparation": "01_data_preparation",
+    "image_encoder": "02_image_encoder",
+    "pose_tokenizer": "03_pose_tokenizer",
+    "transition_matrices": "04_transition_matrices",
+    "diffusion_training": "05_diffusion_training",
+    "evaluation": "06_evaluation",
+    "start_here": "00_start_here",
+}
+all_stages = pytest.mark.parametrize("stage", STAGES)
+all_pipelines = pytest.mark.parametrize("params", PARAMS, ids=lambda path: path.parent.name)
+
+
+def paths(entries):
+    """Path of each output, which may carry settings."""
+    return [next(iter(entry)) if isinstance(entry, dict) else entry for entry in entries]
+
+
+def outputs(stage):
+    section = DVC["stages"][stage]
+    kinds = [section.get(kind, []) for kind in ("outs", "metrics", "plots")]
+    return [path for kind in kinds for path in paths(kind)]
+
+
+def rendered(template, params):
+    """A path of dvc.yaml as one pipeline sees it."""
+    values = YAML(typ="safe", pure=True).load(params.read_text(encoding="utf-8"))
+
+    def value(match):
+        found = values
+        for key in match[1].split("."):
+            found = found[key]
+        return str(found)
+
+    return re.sub(r"\$\{([\w.]+)\}", value, template)
+
+
+def test_every_pipeline_has_the_same_dvc_file_byte_for_byte():
+    wanted = (ROOT / "dvc.yaml").read_bytes()
+    for folder in PIPELINES:
+        assert (folder / "dvc.yaml").read_bytes() == wanted, folder.name
+
+
+def test_every_folder_of_a_pipeline_is_known():
+    assert {path.parent for path in (ROOT / "pipelines").glob("*/params.yaml")} == {*PIPELINES[1:]}
+
+
+@all_pipelines
+def test_the_root_that_dvc_uses_is_the_repository(params):
+    assert (params.parent / rendered("${root}", params)).resolve() == ROOT
+
+
+def test_the_stages_are_the_notebooks():
+    assert {stage: path.stem for stage, path in stage_notebooks().items()} == STAGES
+    assert {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")} >= {*STAGES.values()}
+
+
+@all_stages
+def test_a_stage_depends_on_its_notebook_and_on_exactly_the_modules_that_it_uses(stage):
+    notebook = stage_notebooks()[stage]
+    dependencies = DVC["stages"][stage]["deps"]
+    assert f"${{root}}/notebooks/{notebook.name}" in dependencies
+    prefix = f"${{root}}/{PACKAGE}/"
+    listed = [d.removeprefix(prefix).removesuffix(".py") for d in dependencies if prefix in d]
+    used = modules_used(Source(notebook_source(notebook)), stage)
+    assert listed == used, "`python tests/stage_modules.py` writes the lists anew"
+
+
+@all_stages
+def test_a_stage_depends_on_every_earlier_artefact_that_its_notebook_loads(stage):
+    makers = {"prepared_data": "data_preparation", "denoiser": "diffusion_training"}
+    makers |= {name: name for name in ("image_encoder", "pose_tokenizer", "evaluation")}
+    uses = {
+        "prepared_data": {"data_preparation"},
+        "image_encoder": {"data_preparation"},
+        "pose_tokenizer": {"data_preparation"},
+        "denoiser": {"data_preparation", "image_encoder", "pose_tokenizer"},
+    }
+    uses["pose_model"] = uses["denoiser"] | {"diffusion_training"}
+    uses["evaluation"] = uses["pose_model"]
+    source = notebook_source(stage_notebooks()[stage])
+    needed = set()
+    for name in set(re.findall(r"stages\.(\w+)\(", source)):
+        needed |= uses.get(name, set()) | ({makers[name]} if name in makers else set())
+    listed = {
+        path.removeprefix("artifacts/${scale}/${data.source}/")
+        for path in DVC["stages"][stage]["deps"]
+        if path.startswith("artifacts/")
+    }
+    assert needed - {stage} <= listed
+
+
+@all_stages
+def test_a_stages_parameters_are_keys_of_the_file_and_name_its_own_section(stage):
+    listed = DVC["stages"][stage]["params"]
+    assert {"scale", "seed"} <= set(listed)
+    for params in PARAMS:
+        for key in listed:
+            rendered(f"${{{key}}}", params)
+    own = {"data_preparation": "data", "image_encoder": "encoder", "pose_tokenizer": "tokenizer"}
+    own |= {"diffusion_training": "diffusion", "evaluation": "evaluation"}
+    assert own.get(stage, "seed") in listed
+
+
+@all_stages
+def test_every_output_is_keyed_by_scale_and_source_and_small_results_stay_out_of_the_cache(stage):
+    for path in outputs(stage):
+        assert path.split("/")[1:3] == ["${scale}", "${data.source}"], path
+        assert path.split("/")[0] in ("artifacts", "reports", "results")
+    assert f"reports/${{scale}}/${{data.source}}/{STAGES[stage]}.ipynb" in outputs(stage)
+    for kind in ("metrics", "plots"):
+        for entry in DVC["stages"][stage].get(kind, []):
+            (path, settings), *_ = entry.items()
+            assert path.startswith("results/")
+            assert settings["cache"] is False
+
+
+def test_no_output_of_a_pipeline_is_an_output_of_another_one():
+    owner = {}
+    for params in PARAMS:
+        for stage in STAGES:
+            for path in outputs(stage):
+                whole = params.parent / rendered(path, params)
+                assert owner.setdefault(whole, (params, stage)) == (params, stage), whole
+    # What is keyed alike lies in different folders, and the reader's link leads to the right one.
+    link = ROOT / "results" / "lesson" / "mocap"
+    assert link.is_symlink()
+    assert link.resolve() == ROOT / "pipelines" / "mocap" / "results" / "lesson" / "mocap"
+
+
+@all_pipelines
+def test_every_pipeline_builds_from_its_parameters(params):
+    config = load_config(params)
+    schedule = make_schedule(config)
+    assert schedule.num_codes == config.tokenizer.sizes.num_codes
+    with torch.device("meta"):  # the paper's sizes too: shapes without memory
+        tokenizer = PoseTokenizer(config.tokenizer.sizes)
+        encoder = ImageEncoder(config.encoder, config.data.image_size)
+        denoiser = make_denoiser(config, encoder.width)
+    trained = [config.tokenizer, config.diffusion]
+    assert all(part.optimizer.warmup_steps > 0 for part in trained)
+    assert sum(p.numel() for p in tokenizer.parameters()) > 0
+    head = [p for p in denoiser.parameters() if p.shape[:1] == (schedule.num_codes,)]
+    assert head, "the denoiser must end in one logit for each code"
+
+
+def test_the_papers_denoiser_has_the_papers_size():
+    config = load_config(ROOT / "pipelines" / "paper" / "params.yaml")
+    with torch.device("meta"):
+        denoiser = make_denoiser(config, condition_width=768)
+    millions = sum(p.numel() for p in denoiser.parameters()) / 1e6
+    assert millions == pytest.approx(443, abs=1)
+
+
+def test_the_paper_scale_says_what_the_paper_says():
+    config = to_dict(load_config(ROOT / "pipelines" / "paper" / "params.yaml"))
+    sizes, diffusion = config["tokenizer"]["sizes"], config["diffusion"]
+    assert (sizes["num_tokens"], sizes["levels"]) == (100, [7, 5, 5, 5, 5])
+    assert (sizes["width"], sizes["decoder_width"], sizes["local_joints"]) == (2048, 512, 3)
+    assert (sizes["encoder_blocks"], sizes["decoder_blocks"]) == (4, 1)
+    assert (diffusion["width"], diffusion["layers"], diffusion["heads"]) == (1024, 21, 16)
+    assert (diffusion["num_steps"], diffusion["aux_weight"]) == (100, 5e-4)
+    assert (diffusion["final_occlude_rate"], diffusion["final_replace_rate"]) == (0.9, 0.1)
+    for part, wanted in (
+        (config["tokenizer"]["optimizer"], (20.0, 256, 1e-3, 0.15, 0.999)),
+        (diffusion["optimizer"], (50.0, 64, 5.5e-4, 4.5e-2, 0.96)),
+    ):
+        names = ("epochs", "batch_size", "learning_rate", "weight_decay", "beta2")
+        assert tuple(part[name] for name in names) == wanted
+    assert (config["data"]["image_height"], config["data"]["image_width"]) == (256, 192)
+
+
+def test_motion_capture_is_trained_at_the_same_scale_but_for_its_source():
+    lesson, mocap = (
+        to_dict(load_config(folder / "params.yaml"))
+        for folder in (ROOT, ROOT / "pipelines" / "mocap")
+    )
+    assert (lesson["scale"], lesson["data"]["source"]) == ("lesson", "synthetic")
+    assert (mocap["scale"], mocap["data"]["source"]) == ("lesson", "mocap")
+
+
+@pytest.mark.parametrize(
+    "notebook", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda p: p.stem
+)
+def test_a_committed_notebook_is_stripped_small_and_starts_at_smoke_scale(notebook):
+    content = json.loads(notebook.read_text(encoding="utf-8"))
+    code = [cell for cell in content["cells"] if cell["cell_type"] == "code"]
+    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in code)
+    assert content["metadata"].get("kernelspec", {}).get("name", "python3") == "python3"
+    assert "papermill" not in content["metadata"]
+    tagged = [c for c in code if "parameters" in c["metadata"].get("tags", [])]
+    assert len(tagged) == 1
+    assert "".join(tagged[0]["source"]).startswith('params_file = "pipelines/smoke/params.yaml"')
+    assert content["cells"][0]["cell_type"] == "markdown"
+    assert notebook.stat().st_size < 100_000
+
+
+def test_no_lock_file_names_a_folder_of_a_machine():
+    for lock in [folder / "dvc.lock" for folder in PIPELINES if (folder / "dvc.lock").is_file()]:
+        absolute = re.findall(r"(?:path: |\s)(/\S+|[A-Z]:\\\S+)", lock.read_text(encoding="utf-8"))
+        assert not absolute, lock
