@@ -128,6 +128,20 @@ def test_a_stages_parameters_are_keys_of_the_file_and_name_its_own_section(stage
 
 
 @all_stages
+def test_a_stage_lists_every_parameter_that_its_notebook_reads(stage):
+    source = notebook_source(stage_notebooks()[stage])
+    sections = "data|encoder|tokenizer|diffusion|evaluation"
+    read = set(re.findall(rf"\bconfig\.((?:{sections})\b(?:\.[a-z]\w*)*)", source))
+    artifacts = [
+        path.split("/")[-1] for path in DVC["stages"][stage]["deps"] if "artifacts/" in path
+    ]
+    listed = [key for name in (stage, *artifacts) for key in DVC["stages"][name]["params"]]
+    listed += ["data.source"]  # in the path of every output
+    for key in read:
+        assert any(f"{key}.".startswith(f"{known}.") for known in listed), key
+
+
+@all_stages
 def test_every_output_is_keyed_by_scale_and_source_and_small_results_stay_out_of_the_cache(stage):
     for path in outputs(stage):
         assert path.split("/")[1:3] == ["${scale}", "${data.source}"], path
