@@ -16,6 +16,7 @@ class DenoiserConfig:
     num_codes: int  # C
     num_tokens: int  # N
     num_steps: int  # S
+    condition_tokens: int  # image features: how many, and how wide
     condition_width: int
     width: int
     layers: int
@@ -85,23 +86,47 @@ class Block(nn.Module):
 
 
 class Denoiser(nn.Module):
-    """f(k̂_0 | k_s, y): logits over the C codes of each token (Sec. 3.2)."""
+    """f(k̂_0 | k_s, y): logits over the C codes of each token (Sec. 3.2).
 
-    def __init__(self, config):
+    Args:
+        config: a `DenoiserConfig`.
+        code_table: the codes' coordinates, float (C, d) in [−1, 1], or None. With it
+            near codes start with near embeddings and logits, so that a small training
+            budget need not find out code by code which ones are alike.
+    """
+
+    def __init__(self, config, code_table=None):
         super().__init__()
         self.config = config
         self.token_embedding = nn.Embedding(config.num_codes + 1, config.width)  # the last is Occ
         self.position = nn.Parameter(torch.zeros(1, config.num_tokens, config.width))
+        self.condition_position = nn.Parameter(
+            torch.zeros(1, config.condition_tokens, config.condition_width)
+        )
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.head_norm = nn.LayerNorm(config.width)
         self.head = nn.Linear(config.width, config.num_codes)
         self.apply(self._initialise)
-        nn.init.normal_(self.position, std=0.02)
+        nn.init.normal_(self.position, std=self._initial_std())
+        nn.init.normal_(self.condition_position, std=0.5)  # features are layer-normed: near 1
+        if code_table is not None:
+            self._start_from_codes(code_table)
 
-    @staticmethod
-    def _initialise(module):
+    @torch.no_grad()
+    def _start_from_codes(self, code_table):
+        """Embeddings and head as random Fourier features of the codes' coordinates."""
+        for weight in (self.token_embedding.weight[:-1], self.head.weight):
+            frequency = 1.5 * torch.randn(code_table.shape[1], self.config.width)
+            phase = 2 * torch.pi * torch.rand(self.config.width)
+            weight.copy_(2**0.5 * self._initial_std() * torch.cos(code_table @ frequency + phase))
+
+    def _initial_std(self):
+        """0.02 at the paper's width of 1024, as VQ-Diffusion; wider or narrower, ∝ width^−½."""
+        return 0.02 * (1024 / self.config.width) ** 0.5
+
+    def _initialise(self, module):
         if isinstance(module, (nn.Linear, nn.Embedding)):
-            nn.init.normal_(module.weight, std=0.02)
+            nn.init.normal_(module.weight, std=self._initial_std())
         if isinstance(module, nn.Linear):
             nn.init.zeros_(module.bias)
 
@@ -111,7 +136,9 @@ class Denoiser(nn.Module):
         Give the result to `forward` in place of the features: a sampler computes it
         once per image and not once per step.
         """
-        check_tensor("condition", condition, ("B", "T", self.config.condition_width), "float")
+        wanted = ("B", self.config.condition_tokens, self.config.condition_width)
+        check_tensor("condition", condition, wanted, "float")
+        condition = condition + self.condition_position
         return [block.key_value(condition) for block in self.blocks]
 
     def forward(self, k_s, step, condition):

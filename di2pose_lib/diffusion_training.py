@@ -19,19 +19,21 @@ def make_schedule(config):
     )
 
 
-def make_denoiser(config, condition_width):
-    """An untrained `Denoiser` of a `Config`'s sizes."""
+def make_denoiser(config, encoder, code_table=None):
+    """An untrained `Denoiser` of a `Config`'s sizes, for features of this `ImageEncoder`."""
     settings, sizes = config.diffusion, config.tokenizer.sizes
     return Denoiser(
         DenoiserConfig(
             num_codes=sizes.num_codes,
             num_tokens=sizes.num_tokens,
             num_steps=settings.num_steps,
-            condition_width=condition_width,
+            condition_tokens=encoder.grid[0] * encoder.grid[1],
+            condition_width=encoder.width,
             width=settings.width,
             layers=settings.layers,
             heads=settings.heads,
-        )
+        ),
+        code_table,
     )
 
 

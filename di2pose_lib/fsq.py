@@ -89,3 +89,7 @@ class FSQ(nn.Module):
         check_range("indices", indices, 0, self.num_codes - 1)
         digits = (indices[..., None] // self._basis) % self._sizes
         return (digits - self._half_width).float() / self._half_width
+
+    def code_table(self):
+        """All codes in the order of their indices, float32 (num_codes, d) in [−1, 1]."""
+        return self.indices_to_codes(torch.arange(self.num_codes, device=self._sizes.device))

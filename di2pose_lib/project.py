@@ -109,7 +109,9 @@ class Pipeline:
             require(record.is_file(), f"{folder} is missing; run `dvc repro` to make it")
             return folder
         inputs = made_from()
-        wanted = fingerprint(inputs)
+        # DVC knows the code that a pipeline ran; a reader's artefact must know it itself.
+        code = {} if self.stage else {"library": library_digest()}
+        wanted = fingerprint({**inputs, **code})
         # Another kernel may be building it: an orphan of a killed run, or a second notebook.
         with locked(self.checkpoints / stage):
             if record.is_file() and read_json(record)["fingerprint"] == wanted:

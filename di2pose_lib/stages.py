@@ -125,7 +125,9 @@ def denoiser(pipeline):
         }
 
     def build(new, inputs):
-        network = _seeded(config, "denoiser", make_denoiser, config, encoder.width)
+        network = _seeded(
+            config, "denoiser", make_denoiser, config, encoder, tokenizer.fsq.code_table().cpu()
+        )
         checkpoints = pipeline.checkpoint_folder("diffusion_training", inputs)
         validation = data["validation"]
         history, report = train_denoiser(
@@ -141,7 +143,7 @@ def denoiser(pipeline):
         _save(new, network, history, report)
 
     folder = pipeline.artifact("diffusion_training", made_from, build)
-    return _load(pipeline, folder, make_denoiser(config, encoder.width))
+    return _load(pipeline, folder, make_denoiser(config, encoder))
 
 
 def pose_model(pipeline):

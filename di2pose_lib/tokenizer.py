@@ -10,7 +10,6 @@ from di2pose_lib.checks import check_tensor, require
 from di2pose_lib.fsq import FSQ
 from di2pose_lib.skeleton import NUM_JOINTS
 
-
 # Metres: coordinates enter and leave the network in this unit, near 1 in size. The paper
 # does not say how poses are normalised.
 POSE_UNIT = 0.25
@@ -110,6 +109,22 @@ class PoseTokenizer(nn.Module):
             nn.LayerNorm(config.decoder_width),
             nn.Linear(config.decoder_width, 3),
         )
+        self._start_tokens_at_joints()
+
+    @torch.no_grad()
+    def _start_tokens_at_joints(self):
+        """Begin with each token at one joint, in joint order; training mixes them.
+
+        The paper is silent; from random mixtures both stages learn slowly, for each
+        token then depends on the whole body.
+        """
+        joints, tokens = self.config.num_joints, self.config.num_tokens
+        joint_of_token = torch.arange(tokens) * joints // tokens
+        home = torch.zeros(tokens, joints)
+        home[torch.arange(tokens), joint_of_token] = 1.0
+        self.joints_to_tokens.weight.mul_(0.5).add_(home)
+        share = home.sum(dim=0).clamp_min(1.0)  # tokens of a joint
+        self.tokens_to_joints.weight.mul_(0.5).add_((home / share).T)
 
     @property
     def num_codes(self):
@@ -143,8 +158,7 @@ class PoseTokenizer(nn.Module):
     def soft_decode(self, probs):
         """Pose of the expected codes under token probabilities (B, N, C)."""
         check_tensor("probs", probs, ("B", self.config.num_tokens, self.num_codes), "float")
-        every_code = self.fsq.indices_to_codes(torch.arange(self.num_codes, device=probs.device))
-        return self.decode_codes(probs.float() @ every_code)
+        return self.decode_codes(probs.float() @ self.fsq.code_table())
 
     def forward(self, pose):
         """The reconstruction (B, J, 3) of poses (B, J, 3), differentiable."""
