@@ -19,16 +19,23 @@ def make_schedule(config):
     )
 
 
-def make_denoiser(config, encoder, code_table=None):
-    """An untrained `Denoiser` of a `Config`'s sizes, for features of this `ImageEncoder`."""
+def make_denoiser(config, condition_shape, code_table=None):
+    """An untrained `Denoiser` of a `Config`'s sizes.
+
+    Args:
+        config: a `Config`.
+        condition_shape: (tokens, width) of the image features.
+        code_table: as for `Denoiser`.
+    """
+    condition_tokens, condition_width = condition_shape
     settings, sizes = config.diffusion, config.tokenizer.sizes
     return Denoiser(
         DenoiserConfig(
             num_codes=sizes.num_codes,
             num_tokens=sizes.num_tokens,
             num_steps=settings.num_steps,
-            condition_tokens=encoder.grid[0] * encoder.grid[1],
-            condition_width=encoder.width,
+            condition_tokens=condition_tokens,
+            condition_width=condition_width,
             width=settings.width,
             layers=settings.layers,
             heads=settings.heads,

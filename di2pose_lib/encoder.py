@@ -95,6 +95,11 @@ class ImageEncoder(nn.Module):
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD)[:, None, None], persistent=False)
 
+    @property
+    def feature_shape(self):
+        """(tokens, width) of an image's features."""
+        return self.grid[0] * self.grid[1], self.width
+
     def forward(self, images):
         """Features (B, tokens, width), row by row, of uint8 images (B, 3, H, W)."""
         check_tensor("images", images, ("B", 3, *self.image_size), "uint8")

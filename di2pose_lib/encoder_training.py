@@ -72,7 +72,7 @@ def encode_images(encoder, dataset, rows):
 
 def write_features(encoder, dataset, path):
     """Features of all images of a split as a float16 .npy, never whole in memory."""
-    shape = (len(dataset), encoder.grid[0] * encoder.grid[1], encoder.width)
+    shape = (len(dataset), *encoder.feature_shape)
     array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
     progress = Progress("features of the training images", len(dataset))
     for first in range(0, len(dataset), IMAGES_AT_ONCE):

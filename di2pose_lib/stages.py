@@ -126,7 +126,12 @@ def denoiser(pipeline):
 
     def build(new, inputs):
         network = _seeded(
-            config, "denoiser", make_denoiser, config, encoder, tokenizer.fsq.code_table().cpu()
+            config,
+            "denoiser",
+            make_denoiser,
+            config,
+            encoder.feature_shape,
+            tokenizer.fsq.code_table().cpu(),
         )
         checkpoints = pipeline.checkpoint_folder("diffusion_training", inputs)
         validation = data["validation"]
@@ -143,7 +148,7 @@ def denoiser(pipeline):
         _save(new, network, history, report)
 
     folder = pipeline.artifact("diffusion_training", made_from, build)
-    return _load(pipeline, folder, make_denoiser(config, encoder))
+    return _load(pipeline, folder, make_denoiser(config, encoder.feature_shape))
 
 
 def pose_model(pipeline):

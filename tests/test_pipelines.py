@@ -175,7 +175,7 @@ def test_every_pipeline_builds_from_its_parameters(params):
     with torch.device("meta"):  # the paper's sizes too: shapes without memory
         tokenizer = PoseTokenizer(config.tokenizer.sizes)
         encoder = ImageEncoder(config.encoder, config.data.image_size)
-        denoiser = make_denoiser(config, encoder.width)
+        denoiser = make_denoiser(config, encoder.feature_shape)
     trained = [config.tokenizer, config.diffusion]
     assert all(part.optimizer.warmup_steps > 0 for part in trained)
     assert sum(p.numel() for p in tokenizer.parameters()) > 0
@@ -186,7 +186,7 @@ def test_every_pipeline_builds_from_its_parameters(params):
 def test_the_papers_denoiser_has_the_papers_size():
     config = load_config(ROOT / "pipelines" / "paper" / "params.yaml")
     with torch.device("meta"):
-        denoiser = make_denoiser(config, condition_width=768)
+        denoiser = make_denoiser(config, condition_shape=(192, 768))
     millions = sum(p.numel() for p in denoiser.parameters()) / 1e6
     assert millions == pytest.approx(443, abs=1)
 
