@@ -49,12 +49,12 @@ def predict(model, encoder, dataset, train, train_features, settings, seed, occl
     batches = [torch.arange(s, min(s + settings.batch_size, len(dataset))) for s in starts]
     features = torch.cat([encode_images(encoder, dataset, rows).cpu() for rows in batches])
 
-    def by_batches(method, features):
+    def by_batches(method, features, num_hypotheses):
         parts, progress = {}, Progress(f"{method}, {occlusion}", len(dataset))
         for rows in batches:
             generator = generator_for(seed, "evaluation", method, occlusion, int(rows[0]))
             poses = model.estimates(
-                features[rows].to(where), truth[rows].to(where), settings.num_hypotheses, generator
+                features[rows].to(where), truth[rows].to(where), num_hypotheses, generator
             )
             for estimator, pose in poses.items():
                 parts.setdefault(estimator, []).append(pose.cpu())
@@ -69,11 +69,15 @@ def predict(model, encoder, dataset, train, train_features, settings, seed, occl
     predictions = [
         Prediction(MEAN_POSE, "mean", mean),
         Prediction(NEIGHBOUR, "copy", train_pose[nearest]),
-        *by_batches(DI2POSE, features),
+        *by_batches(DI2POSE, features, settings.num_hypotheses),
     ]
     if occlusion == "clean":
-        # The proof that the picture is used: with someone else's it must not help.
-        predictions += by_batches(SHUFFLED, features.roll(len(features) // 2, dims=0))
+        # The proof that the picture is used: with someone else's it must not help. One
+        # sample will do; "mean" and "best" of one would be that sample again.
+        shuffled = by_batches(SHUFFLED, features.roll(len(features) // 2, dims=0), 1)
+        predictions += [
+            p for p in shuffled if p.estimator in (estimators.ONE_SAMPLE, estimators.SOFT)
+        ]
         rebuilt = model.tokenizer.decode(tokens).cpu()
         predictions.append(Prediction(TOKENIZER, RECONSTRUCTION, rebuilt))
     return predictions
