@@ -53,18 +53,29 @@ def _sine_positions(grid, width):
 
 
 def _loaded_backbone(checkpoint, image_size):
-    from transformers import VitPoseBackbone
+    """The backbone of a VitPose checkpoint, saved with its pose head or without."""
+    from safetensors import SafetensorError
+    from transformers import AutoConfig, VitPoseBackbone, VitPoseForPoseEstimation
 
+    kind = "folder" if Path(checkpoint).exists() else "checkpoint name or local folder"
+    refusal = f"`encoder.checkpoint` must be a VitPose {kind} with safetensors weights; got "
     try:
+        whole = AutoConfig.from_pretrained(checkpoint).model_type == "vitpose"
         # use_safetensors: weights from outside are never unpickled.
-        backbone = VitPoseBackbone.from_pretrained(checkpoint, use_safetensors=True)
-    except (OSError, ValueError) as error:
-        kind = "folder" if Path(checkpoint).exists() else "checkpoint name or local folder"
-        reason = str(error).splitlines()[0]
-        raise ValueError(
-            f"`encoder.checkpoint` must be a VitPose {kind} with safetensors weights; "
-            f"got {checkpoint!r}: {reason}"
-        ) from None
+        model, loading = (VitPoseForPoseEstimation if whole else VitPoseBackbone).from_pretrained(
+            checkpoint, use_safetensors=True, output_loading_info=True
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"{refusal}{checkpoint!r}: {reason}") from None
+    absent = sorted(map(str, loading["missing_keys"])) + sorted(
+        map(str, loading["mismatched_keys"])
+    )
+    # transformers would fill them at random and only warn.
+    require(
+        not absent, f"{refusal}{checkpoint!r} without, or of another shape: {', '.join(absent[:3])}"
+    )
+    backbone = model.backbone if whole else model
     wanted = tuple(backbone.config.image_size)
     require(
         wanted == tuple(image_size),

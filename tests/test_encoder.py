@@ -293,10 +293,6 @@ def test_pickled_weights_are_refused_and_never_read(small, tmp_path):
     assert not (tmp_path / "exploded").exists()
 
 
-NOT_YET = pytest.mark.xfail(strict=True, reason="encoder._loaded_backbone does not see to it")
-
-
-@NOT_YET
 def test_damaged_weights_are_refused(checkpoint, tmp_path):
     for file in checkpoint.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
@@ -306,7 +302,6 @@ def test_damaged_weights_are_refused(checkpoint, tmp_path):
         ImageEncoder(from_outside(tmp_path), SIZE)
 
 
-@NOT_YET
 def test_a_checkpoint_with_a_pose_head_gives_its_backbone(small, tmp_path):
     """ViTPose's published weights are whole networks: the backbone's names have a prefix."""
     from transformers import VitPoseConfig, VitPoseForPoseEstimation
@@ -319,7 +314,6 @@ def test_a_checkpoint_with_a_pose_head_gives_its_backbone(small, tmp_path):
         assert torch.equal(loaded(images()), small(images()))
 
 
-@NOT_YET
 def test_a_checkpoint_that_lacks_a_weight_is_refused_not_filled_at_random(checkpoint, tmp_path):
     from safetensors.torch import load_file, save_file
 
@@ -331,7 +325,6 @@ def test_a_checkpoint_that_lacks_a_weight_is_refused_not_filled_at_random(checkp
         ImageEncoder(from_outside(tmp_path), SIZE)
 
 
-@NOT_YET
 def test_a_checkpoint_with_a_weight_of_another_shape_is_refused(checkpoint, tmp_path):
     from safetensors.torch import load_file, save_file
 
