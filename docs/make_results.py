@@ -40,10 +40,11 @@ def cell(rows, method, estimator, occlusion, action):
 
 def table():
     """The table's lines, in Markdown."""
-    results = {
-        data: read_json(ROOT / "results" / "lesson" / data / "evaluation.json")
+    paths = {
+        data: ROOT / "results" / "lesson" / data / "evaluation.json"
         for data in ("synthetic", "mocap")
     }
+    results = {data: read_json(path) if path.is_file() else [] for data, path in paths.items()}
     lines = [
         "| method | estimator | " + " | ".join(title for _, title, _, _ in COLUMNS) + " |",
         "|---" * (2 + len(COLUMNS)) + "|",
