@@ -15,8 +15,8 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 
 help:
-	@echo "make repro   everything, from poses to evaluation, at scale lesson (about 15 minutes)"
-	@echo "make smoke   the same at scale smoke: the whole pipeline in under 3 minutes"
+	@echo "make repro   everything, from poses to evaluation, at scale lesson (aim: 15 minutes)"
+	@echo "make smoke   the same at scale smoke: the whole pipeline (aim: 3 minutes)"
 	@echo "make mocap   scale lesson on real motion capture; MOCAP_ROOT=<folder of BVH files>"
 	@echo "make paper   the paper's sizes; needs a GPU, and days"
 	@echo "make lab     JupyterLab, at the notebook to start with"

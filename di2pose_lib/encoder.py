@@ -32,7 +32,7 @@ def _new_backbone(config, image_size):
             initializer_range=config.width**-0.5 / 2,  # ViT's 0.02 at width 625
         )
     )
-    # Positions start as sines and cosines: learned from zero, they cost a small budget half.
+    # Positions start as sines and cosines, not at zero: a small budget need not learn them.
     grid = [size // config.patch_size for size in image_size]
     with torch.no_grad():
         positions = _sine_positions(grid, config.width)

@@ -115,8 +115,8 @@ class PoseTokenizer(nn.Module):
     def _start_tokens_at_joints(self):
         """Begin with each token at one joint, in joint order; training mixes them.
 
-        The paper is silent; from random mixtures both stages learn slowly, for each
-        token then depends on the whole body.
+        The paper is silent. From random mixtures every token would depend on the whole
+        body from the start; what this choice is worth has not been measured by itself.
         """
         joints, tokens = self.config.num_joints, self.config.num_tokens
         joint_of_token = torch.arange(tokens) * joints // tokens
