@@ -28,7 +28,7 @@ def check_tensor(name, tensor, shape, dtype=None):
     """
     if not isinstance(tensor, torch.Tensor):
         raise TypeError(f"`{name}` must be a torch.Tensor; got {type(tensor).__name__}")
-    wanted = "(" + ", ".join(str(size) for size in shape) + ")"
+    wanted = "(" + ", ".join(str(size) for size in shape) + (",)" if len(shape) == 1 else ")")
     got = tuple(tensor.shape)
     sizes = {}
     fits = len(got) == len(shape)

@@ -1,13 +1,15 @@
 """params.yaml as typed dataclasses: unknown keys, wrong types and contradictions are refused."""
 
 import dataclasses
+import math
 import types
 import typing
 from dataclasses import dataclass
 from pathlib import Path
 
 from di2pose_lib.checks import require
-from di2pose_lib.tokenizer import TokenizerConfig
+from di2pose_lib.fsq import check_levels
+from di2pose_lib.skeleton import NUM_JOINTS
 
 SCALES = ("smoke", "lesson", "paper")
 SOURCES = ("synthetic", "mocap")
@@ -132,6 +134,36 @@ class EncoderConfig:
             self.width % self.heads == 0,
             f"`encoder.width` must be a multiple of heads = {self.heads}; got {self.width}",
         )
+
+
+@dataclass(frozen=True)
+class TokenizerConfig:
+    """Sizes of the tokenizer; the paper's are 100 tokens, levels [7, 5, 5, 5, 5], width 2048."""
+
+    num_tokens: int  # N
+    levels: tuple[int, ...]  # L_i; their product is C
+    width: int  # D of the encoder
+    encoder_blocks: int
+    decoder_width: int
+    decoder_blocks: int
+    local_joints: int  # X; 1 means no shift
+    mlp_ratio: float = 1.0  # hidden width of the channel MLP; the paper is silent, PCT has 1
+    num_joints: int = NUM_JOINTS  # J
+
+    def __post_init__(self):
+        object.__setattr__(self, "levels", tuple(self.levels))
+        names = [f.name for f in dataclasses.fields(self) if f.name != "levels"]
+        _positive("tokenizer", self, *names)
+        check_levels(self.levels)
+        require(
+            self.local_joints % 2 == 1,
+            f"`tokenizer.local_joints` must be odd; got {self.local_joints}",
+        )
+
+    @property
+    def num_codes(self):
+        """C, the number of codes a token can take."""
+        return math.prod(self.levels)
 
 
 @dataclass(frozen=True)

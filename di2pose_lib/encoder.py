@@ -76,6 +76,11 @@ def _loaded_backbone(checkpoint, image_size):
         not absent, f"{refusal}{checkpoint!r} without, or of another shape: {', '.join(absent[:3])}"
     )
     backbone = model.backbone if whole else model
+    experts = backbone.config.num_experts
+    require(
+        experts == 1,  # ViTPose+ must be told which data set's expert to ask
+        f"{refusal}{checkpoint!r} with {experts} experts; take a ViTPose without",
+    )
     wanted = tuple(backbone.config.image_size)
     require(
         wanted == tuple(image_size),

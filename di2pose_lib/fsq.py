@@ -12,6 +12,15 @@ from torch import nn
 
 from di2pose_lib.checks import check_range, require
 
+MOST_LEVELS = 1000  # beyond, FSQ.EPS would round to one value too many at either end
+
+
+def check_levels(levels):
+    """Refuse what cannot be the levels of an `FSQ`."""
+    fits = len(levels) > 0 and all(type(n) is int and 2 <= n <= MOST_LEVELS for n in levels)
+    wanted = f"`levels` must be one or more integers in [2, {MOST_LEVELS}]"
+    require(fits, f"{wanted}; got {list(levels)}")
+
 
 class FSQ(nn.Module):
     """Quantizer with `levels[i]` values in channel i.
@@ -20,22 +29,17 @@ class FSQ(nn.Module):
     fastest. Digits run from 0 to L_i − 1; codes are `(digit − ⌊L/2⌋) / ⌊L/2⌋`.
 
     Args:
-        levels: values per channel, each at least 2.
+        levels: values per channel, each in [2, MOST_LEVELS].
 
     Raises:
-        ValueError: if `levels` is empty or holds a number below 2.
+        ValueError: if `levels` is empty or holds anything else.
     """
 
     EPS = 1e-3  # the outermost values stay reachable without saturating tanh
 
     def __init__(self, levels):
         super().__init__()
-        levels = list(levels)
-        wanted = "`levels` must be one or more integers of at least 2"
-        require(len(levels) > 0, f"{wanted}; got {levels}")
-        require(
-            all(type(level) is int and level >= 2 for level in levels), f"{wanted}; got {levels}"
-        )
+        check_levels(levels)
         self.levels = tuple(levels)
         self.num_codes = math.prod(levels)
         sizes = torch.tensor(levels)

@@ -1,47 +1,14 @@
 """Stage 1: the pose tokenizer, Local-MLP blocks around finite scalar quantization."""
 
-import math
-from dataclasses import dataclass
-
 import torch
 from torch import nn
 
 from di2pose_lib.checks import check_tensor, require
 from di2pose_lib.fsq import FSQ
-from di2pose_lib.skeleton import NUM_JOINTS
 
 # Metres: coordinates enter and leave the network in this unit, near 1 in size. The paper
 # does not say how poses are normalised.
 POSE_UNIT = 0.25
-
-
-@dataclass(frozen=True)
-class TokenizerConfig:
-    """Sizes of the tokenizer; the paper's are 100 tokens, levels [7, 5, 5, 5, 5], width 2048."""
-
-    num_tokens: int  # N
-    levels: tuple[int, ...]  # L_i; their product is C
-    width: int  # D of the encoder
-    encoder_blocks: int
-    decoder_width: int
-    decoder_blocks: int
-    local_joints: int  # X; 1 means no shift
-    mlp_ratio: float = 1.0  # hidden width of the channel MLP; the paper is silent, PCT has 1
-    num_joints: int = NUM_JOINTS  # J
-
-    def __post_init__(self):
-        object.__setattr__(self, "levels", tuple(self.levels))
-        for name in ("num_tokens", "width", "encoder_blocks", "decoder_width", "decoder_blocks"):
-            value = getattr(self, name)
-            require(value >= 1, f"`tokenizer.{name}` must be at least 1; got {value}")
-        FSQ(self.levels)  # refuses what are no levels
-        odd = self.local_joints % 2 == 1 and self.local_joints >= 1
-        require(odd, f"`tokenizer.local_joints` must be odd; got {self.local_joints}")
-
-    @property
-    def num_codes(self):
-        """C, the number of codes a token can take."""
-        return math.prod(self.levels)
 
 
 def joint_shift(features, local_joints):
@@ -53,7 +20,13 @@ def joint_shift(features, local_joints):
 
     Returns:
         float (B, J, D). Groups are near equal: D = 2048, X = 3 gives 683, 683, 682.
+
+    Raises:
+        ValueError: `local_joints` is not a positive odd number, or `features` no (B, J, D).
     """
+    odd = local_joints >= 1 and local_joints % 2 == 1
+    require(odd, f"`local_joints` must be positive and odd; got {local_joints}")
+    check_tensor("features", features, ("B", "J", "D"))
     reach = local_joints // 2
     joints = features.shape[1]
     padded = nn.functional.pad(features, (0, 0, reach, reach))  # (B, J + 2 reach, D)

@@ -281,6 +281,16 @@ def test_another_image_size_than_the_checkpoint_s_is_refused(checkpoint):
         ImageEncoder(from_outside(checkpoint), (64, 48))
 
 
+def test_a_checkpoint_with_experts_is_refused(small, tmp_path):
+    """ViTPose+ answers only when told which data set's expert to ask."""
+    from transformers import VitPoseBackbone, VitPoseBackboneConfig
+
+    sizes = {**small.backbone.config.to_dict(), "num_experts": 2, "part_features": 8}
+    VitPoseBackbone(VitPoseBackboneConfig(**sizes)).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="with 2 experts; take a ViTPose without"):
+        ImageEncoder(from_outside(tmp_path), SIZE)
+
+
 def test_pickled_weights_are_refused_and_never_read(small, tmp_path):
     class Bomb:
         def __reduce__(self):

@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from di2pose_lib import estimators
+from di2pose_lib.config import TokenizerConfig
 from di2pose_lib.denoiser import Denoiser, DenoiserConfig
 from di2pose_lib.estimators import ARGMAX, BEST, MEAN, ONE_SAMPLE, SOFT, PoseModel
 from di2pose_lib.metrics import mpjpe_mm
-from di2pose_lib.tokenizer import PoseTokenizer, TokenizerConfig
+from di2pose_lib.tokenizer import PoseTokenizer
 from di2pose_lib.transitions import OccludeReplaceSchedule
 
 CODES, TOKENS, STEPS = 5, 2, 10

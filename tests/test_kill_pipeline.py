@@ -242,7 +242,7 @@ def meet(run, left):
     (It finds them done where they were stopped just after their training's end.)
     """
     if left:
-        signs = "another process is at work|continuing from step|: step 1/"
+        signs = r"another process is at work|: step \d"
         run.wait_for(lambda: re.search(signs, run.text()))
         send(signal.SIGCONT, left)
         time.sleep(1.0)  # some steps more, and perhaps a save

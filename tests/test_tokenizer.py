@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from di2pose_lib.tokenizer import LocalMLPBlock, PoseTokenizer, TokenizerConfig, joint_shift
+from di2pose_lib.config import TokenizerConfig
+from di2pose_lib.tokenizer import LocalMLPBlock, PoseTokenizer, joint_shift
 
 SMALL = {
     "num_tokens": 9,
@@ -231,14 +232,31 @@ def test_fewer_tokens_than_joints_start_at_joints_too():
 
 
 @pytest.mark.parametrize(
-    "name", ["num_tokens", "width", "encoder_blocks", "decoder_width", "decoder_blocks"]
+    "name",
+    [
+        "num_tokens",
+        "width",
+        "encoder_blocks",
+        "decoder_width",
+        "decoder_blocks",
+        "local_joints",
+        "mlp_ratio",
+        "num_joints",
+    ],
 )
 def test_a_size_below_one_is_refused(name):
-    with pytest.raises(ValueError, match=f"`tokenizer.{name}` must be at least 1; got 0"):
+    with pytest.raises(ValueError, match=f"`tokenizer.{name}` must be positive; got 0"):
         TokenizerConfig(**{**SMALL, name: 0})
 
 
-@pytest.mark.parametrize("local_joints", [0, 2, 4, -1, -3])
+@pytest.mark.parametrize("local_joints", [0, 2, -1])
+def test_joint_shift_refuses_a_number_of_joints_that_has_no_middle(local_joints):
+    sentence = f"`local_joints` must be positive and odd; got {local_joints}"
+    with pytest.raises(ValueError, match=sentence):
+        joint_shift(torch.zeros(1, 17, 6), local_joints)
+
+
+@pytest.mark.parametrize("local_joints", [2, 4])
 def test_local_joints_must_be_odd(local_joints):
     sentence = f"`tokenizer.local_joints` must be odd; got {local_joints}"
     with pytest.raises(ValueError, match=sentence):
@@ -247,7 +265,7 @@ def test_local_joints_must_be_odd(local_joints):
 
 @pytest.mark.parametrize("levels", [(), (5, 1), (2.5,)], ids=str)
 def test_a_config_with_levels_that_are_none_is_refused(levels):
-    with pytest.raises(ValueError, match="`levels` must be one or more integers of at least 2"):
+    with pytest.raises(ValueError, match="`levels` must be one or more integers in"):
         TokenizerConfig(**{**SMALL, "levels": levels})
 
 
