@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 import torch
 
-from di2pose_lib import bodies, mocap, motions
+from di2pose_lib import bodies, mocap, mocap_index, motions
 from di2pose_lib.checks import require
 from di2pose_lib.files import file_digest
 from di2pose_lib.project import project_root
@@ -89,11 +89,11 @@ class MocapSource:
     clip is turned by a random angle about the vertical.
     """
 
-    actions = mocap.ACTIONS
+    actions = mocap_index.ACTIONS
 
     def __init__(self, root):
         self.root = Path(root)
-        self.trials = mocap.read_index(self.root)
+        self.trials = mocap_index.read_index(self.root)
 
     def identity(self):
         files = [self.root / "INDEX.csv"]

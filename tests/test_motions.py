@@ -227,23 +227,6 @@ def test_forearms_rarely_pass_through_the_trunk():
             assert inside.double().mean() < 0.03
 
 
-def test_every_posture_of_the_tables_is_used_and_every_range_has_a_width():
-    used = {"legs": set(), "trunks": set(), "arms": set()}
-    for kind in motions._TABLE.values():
-        used["legs"].update(kind.legs)
-        used["trunks"].update(kind.trunks)
-        used["arms"].update(name for pair in kind.arms for name in pair)
-    assert tuple(motions._TABLE) == ACTIONS
-    for table, names in (
-        (motions._LEGS, "legs"),
-        (motions._TRUNKS, "trunks"),
-        (motions._ARMS, "arms"),
-    ):
-        assert set(table) == used[names]
-        assert len({len(ranges) for ranges in table.values()}) == 1
-        assert all(low != high for ranges in table.values() for low, high in ranges)
-
-
 def test_unusable_requests_are_refused():
     good = {"num_sequences": 2, "num_frames": 3, "fps": 10, "generator": generator()}
     with pytest.raises(ValueError, match="`action` must be one of Directions.*got 'Flying'"):

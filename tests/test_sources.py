@@ -9,10 +9,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from di2pose_lib import mocap, sources
+from di2pose_lib import mocap, mocap_index, sources
 from di2pose_lib.config import load_config
 from di2pose_lib.dataset import PoseDataset, check_disjoint
-from di2pose_lib.mocap import Recording, Trial
+from di2pose_lib.mocap import Recording
+from di2pose_lib.mocap_index import Trial
 from di2pose_lib.preparation import prepare_dataset
 from di2pose_lib.skeleton import ACTIONS, bone_lengths
 from di2pose_lib.sources import MocapSource, SyntheticSource
@@ -288,7 +289,7 @@ def test_three_real_trials_go_through_data_preparation(three_trials, monkeypatch
         row = chosen[("train", "validation", "test").index(split.removesuffix("_occluded"))]
         assert len(data) == size
         assert data.subject_names() == [row["subject"]] * size
-        assert data.action_names() == [mocap.action_of(row["description"])] * size
+        assert data.action_names() == [mocap_index.action_of(row["description"])] * size
         assert data.take("frame").max() < int(row["frames_with_t_pose"]) - 1
         assert 0.35 < bone_lengths(data.take("pose"))[:, 1].mean() < 0.5  # a thigh, metres
         assert data.take("visible").any(dim=1).all()

@@ -1,0 +1,142 @@
+"""From the 31 joints of a motion-capture file to the 17 of Human3.6M.
+
+The files are B. Hahne's BVH conversion of the CMU database: one hierarchy, y up, lengths
+in 1/0.45 inch. Some bones got lost in it (OFFSET 0): the one from the chest to the neck
+and shoulders, and half of each hand. `repair` gives them back, `retarget` picks or
+averages the 17 joints, and `to_world` turns the axes.
+
+World from file axes (the file has y up, its T-pose faces +z, left is +x):
+(x, y, z) → (x, −z, y), a turn by +90° about x, no reflection. So the world is
+right-handed with z up, the T-pose faces −y, and who looks at it along +y has x to the
+right. Positions are not moved: the floor stays near z = 0.
+"""
+
+from dataclasses import replace
+from itertools import pairwise
+
+import torch
+
+from di2pose_lib import bvh
+from di2pose_lib.asf import INCHES_PER_UNIT
+from di2pose_lib.checks import require
+
+METRES_PER_UNIT = 0.0254 * INCHES_PER_UNIT
+
+# Parent to child in the order of every file: 31 joints, an End Site after each chain.
+_CHAINS = (
+    "Hips LHipJoint LeftUpLeg LeftLeg LeftFoot LeftToeBase",
+    "Hips RHipJoint RightUpLeg RightLeg RightFoot RightToeBase",
+    "Hips LowerBack Spine Spine1 Neck Neck1 Head",
+    "Spine1 LeftShoulder LeftArm LeftForeArm LeftHand LeftFingerBase LeftHandIndex1",
+    "LeftHand LThumb",
+    "Spine1 RightShoulder RightArm RightForeArm RightHand RightFingerBase RightHandIndex1",
+    "RightHand RThumb",
+)
+# (joint, its parent), and the joints that carry an End Site.
+HIERARCHY = (("Hips", None),) + tuple(
+    (child, parent) for chain in _CHAINS for parent, child in pairwise(chain.split())
+)
+END_SITES = tuple(chain.split()[-1] for chain in _CHAINS)
+# The thigh bones of an ASF file and the joints whose OFFSET must equal them.
+THIGHS = {"lfemur": "LeftLeg", "rfemur": "RightLeg"}
+# A joint's place in the file: its row of the offsets and positions.
+INDEX = {name: index for index, (name, _) in enumerate(HIERARCHY)}
+
+
+def check_hierarchy(path, motion):
+    """Refuse a motion of other joints, End Sites or unit than the conversion's."""
+    got = [
+        (name, None if parent < 0 else motion.names[parent])
+        for name, parent in zip(motion.names, motion.parents, strict=True)
+    ]
+    for (name, parent), (wanted, wanted_parent) in zip(got, HIERARCHY, strict=False):
+        require(
+            (name, parent) == (wanted, wanted_parent),
+            f"{path} must have the CMU hierarchy, with joint {wanted} on {wanted_parent}; "
+            f"got {bvh.show(name)} on {parent}",
+        )
+    require(
+        len(got) == len(HIERARCHY),
+        f"{path} must have the CMU hierarchy of {len(HIERARCHY)} joints; got {len(got)}",
+    )
+    ends = tuple(motion.names[parent] for parent in motion.end_parents)
+    require(
+        ends == END_SITES,
+        f"{path} must have End Sites on {', '.join(END_SITES)}; got {', '.join(ends) or 'none'}",
+    )
+    for joint in THIGHS.values():
+        thigh = motion.offsets[INDEX[joint]].norm().item() * METRES_PER_UNIT
+        require(
+            0.15 <= thigh <= 0.8,
+            f"{path} must count in 1/0.45 inch, so that the thigh above {joint} is 0.15 to 0.8 m; "
+            f"got {thigh:.3g} m",
+        )
+
+
+def check_same_person(path, motion, asf, bones):
+    """Refuse a skeleton whose thighs are not the motion's."""
+    for bone, joint in THIGHS.items():
+        apart = (bones[bone] - motion.offsets[INDEX[joint]]).norm().item()
+        require(
+            apart < 1e-3,
+            f"`asf` must be the skeleton of {path}; got {asf}, whose {bone} is "
+            f"{apart * METRES_PER_UNIT * 1000:.3g} mm off",
+        )
+
+
+def repair(path, motion, thorax=None):
+    """The motion with the bones that the conversion dropped.
+
+    OFFSET(Neck) = OFFSET(LeftShoulder) = OFFSET(RightShoulder) := the thorax bone, and
+    OFFSET(FingerBase) = OFFSET(Thumb) := half of OFFSET(Hand) on either side. Unrepaired
+    the trunk is about 117 mm and the forearm about 95 mm too short.
+
+    Args:
+        path: the file, for the message.
+        motion: of the CMU hierarchy, those seven offsets zero.
+        thorax: float64 (3,), the original bone in file units; None takes OFFSET(Spine1).
+
+    Raises:
+        ValueError: one of those offsets is not zero: not this conversion.
+    """
+    offsets = motion.offsets.clone()
+    lost = {}
+    for name in ("Neck", "LeftShoulder", "RightShoulder"):
+        lost[name] = offsets[INDEX["Spine1"]] if thorax is None else thorax
+    for side in ("Left", "Right"):
+        lost[side + "FingerBase"] = lost[side[0] + "Thumb"] = 0.5 * offsets[INDEX[side + "Hand"]]
+    for name, offset in lost.items():
+        got = offsets[INDEX[name]].tolist()
+        require(
+            got == [0, 0, 0],
+            f"{path} must have a zero OFFSET at {name}, which this conversion lost; got {got}",
+        )
+        offsets[INDEX[name]] = offset
+    return replace(motion, offsets=offsets)
+
+
+def retarget(joints, ends):
+    """The Human3.6M 17 joints (F, 17, 3) from joints (F, 31, 3) and End Sites (F, 7, 3).
+
+    Pelvis: midpoint of the hip joints (not Hips, which lies about 100 mm higher); nose:
+    midpoint of Neck1 and Head; head: Head's End Site; wrist: FingerBase.
+    """
+
+    def at(*names):
+        return joints[:, [INDEX[name] for name in names]]
+
+    def limb(side, *parts):
+        return at(*(side + part for part in parts))
+
+    hips = at("LeftUpLeg", "RightUpLeg").mean(1, keepdim=True)
+    nose = at("Neck1", "Head").mean(1, keepdim=True)
+    head = ends[:, [END_SITES.index("Head")]]
+    legs = [limb(side, "UpLeg", "Leg", "Foot") for side in ("Right", "Left")]
+    arms = [limb(side, "Arm", "ForeArm", "FingerBase") for side in ("Left", "Right")]
+    return torch.cat([hips, *legs, at("Spine", "Neck"), nose, head, *arms], dim=1)
+
+
+def to_world(points):
+    """Points (..., 3) of the file's axes, y up, in the world's, z up: (x, −z, y)."""
+    x, y, z = points.unbind(-1)
+    return torch.stack([x, -z, y], dim=-1)

@@ -1,0 +1,96 @@
+import pytest
+
+from di2pose_lib import mocap_index
+
+
+@pytest.mark.parametrize(
+    ("description", "action"),
+    [
+        ("walk", "walk"),
+        ("slow walk/stride", "walk"),
+        ("run/jog", "run"),
+        ("run, leap", "run"),
+        ("jump up and down, hop on one foot", "jump"),
+        ("playground - forward jumps, turn around", "playground"),
+        ("Static dance pose - folded in", "dance"),
+        ("dance - sideways steps, jumps, a run", "dance"),
+        ("bend over, scoop up, rise, lift arm", "other"),
+        ("trunk turns, sidewalk", "other"),
+        ("", "other"),
+    ],
+)
+def test_the_action_is_told_by_the_first_word_of_the_rule(description, action):
+    assert mocap_index.action_of(description) == action
+    assert action in mocap_index.ACTIONS
+
+
+COLUMNS = "split,subject,trial,description,frames_with_t_pose,frame_time_s,bytes,path"
+TRIAL = "train,01,01_01,{},3,0.0083333,1,bvh/01/01_01.bvh"
+
+
+def index(write, *rows, columns=COLUMNS):
+    write("", "data/bvh/01/01_01.bvh")
+    write("", "data/bvh/05/05_01.bvh")
+    return write("\n".join([columns, *rows]) + "\n", "data/INDEX.csv").parent
+
+
+def test_the_index_lists_trials_with_their_files_and_skeletons(write):
+    root = index(
+        write, TRIAL.format('"walk, turn"'), "test,05,05_01,dance,9,0.0083333,1,bvh/05/05_01.bvh"
+    )
+    write("", "data/asf/05.asf")
+    first, second = mocap_index.read_index(root)
+    assert first == mocap_index.Trial(
+        split="train",
+        subject="01",
+        name="01_01",
+        description="walk, turn",
+        action="walk",
+        num_frames=2,
+        path=root / "bvh/01/01_01.bvh",
+        asf=None,
+    )
+    assert (second.split, second.action, second.num_frames) == ("test", "dance", 8)
+    assert second.asf == root / "asf/05.asf"
+    assert mocap_index.read_index(str(root)) == (first, second)
+
+
+WALK = TRIAL.format("walk")
+
+
+@pytest.mark.parametrize(
+    ("rows", "match"),
+    [
+        ([], "line 2: wanted at least one trial; got the end of the file"),
+        ([WALK.replace("train", "dev")], "line 2: wanted a split of train, .*; got 'dev'"),
+        ([WALK, WALK], "line 3: wanted each trial once; got 01_01 again"),
+        (
+            [WALK, WALK.replace("01_01,", "01_02,").replace("train", "test")],
+            "line 3: wanted subject 01 in one split; got train and test",
+        ),
+        ([WALK.replace(",01,", ",02,")], "line 2: wanted a trial named after its subject '02'"),
+        ([WALK.replace(",3,", ",1,")], "line 2: wanted frames_with_t_pose of at least 2; got '1'"),
+        ([WALK.replace(",3,", ",many,")], "frames_with_t_pose of at least 2; got 'many'"),
+        ([WALK.replace("01_01.bvh", "x.bvh")], "the path of a file inside .*; got 'bvh/01/x.bvh'"),
+        ([WALK.replace("bvh/01/", "../data/../")], "the path of a file inside .*; got '../data"),
+        ([WALK.replace("bvh/01/01_01.bvh", "")], "the path of a file inside .*; got ''"),
+        ([WALK + ",more"], "line 2: wanted 8 columns; got another number"),
+        (["train,01,01_01"], "line 2: wanted 8 columns; got another number"),
+    ],
+)
+def test_a_wrong_index_is_refused_with_its_line(write, rows, match):
+    root = index(write, *rows)
+    write("", "01_01.bvh")  # beside the data folder, out of bounds
+    with pytest.raises(ValueError, match=match) as refusal:
+        mocap_index.read_index(root)
+    assert str(refusal.value).startswith(str(root / "INDEX.csv"))
+
+
+def test_a_missing_folder_index_or_column_is_refused(write, tmp_path):
+    with pytest.raises(ValueError, match="`root` must be a folder with INDEX.csv .*; got /none"):
+        mocap_index.read_index("/none")
+    with pytest.raises(ValueError, match="INDEX.csv must be a file; got a path where nothing is"):
+        mocap_index.read_index(tmp_path)
+    root = index(write, WALK, columns=COLUMNS.replace("split", "fold").replace("path", "file"))
+    with pytest.raises(ValueError, match="line 1: wanted the columns .*; got none named split, p"):
+        mocap_index.read_index(root)
