@@ -94,31 +94,20 @@ def read_trial(path, asf=None):
     )
 
 
-def subsample(recording, frame_rate):
-    """The recording at a lower frame rate: in each segment, from its first frame on, the
-    recorded frame nearest to each multiple of 1 / frame_rate (none is interpolated).
-
-    Raises:
-        ValueError: a rate that is not positive or above the recording's.
-    """
-    require(
-        0 < frame_rate <= recording.frame_rate * 1.001,  # 0.0083333 s is 120 Hz
-        f"`frame_rate` must lie in (0, {recording.frame_rate:.4g}]; got {frame_rate}",
-    )
-    stride = max(recording.frame_rate / frame_rate, 1.0)
-    kept = []
-    for segment in recording.segment.unique().tolist():
-        own = (recording.segment == segment).nonzero()[:, 0]
-        steps = (torch.arange(len(own), dtype=torch.float64) * stride).round().long()
-        kept.append(own[steps[steps < len(own)]])
-    kept = torch.cat(kept)
-    return replace(
-        recording,
-        joints=recording.joints[kept],
-        frame=recording.frame[kept],
-        segment=recording.segment[kept],
-        frame_rate=float(recording.frame_rate / stride),
-    )
+def continuous(recording):
+    """The recording cut at its jumps: a list of `Recording`s of one segment each."""
+    parts = []
+    for segment in recording.segment.unique():
+        own = recording.segment == segment
+        parts.append(
+            replace(
+                recording,
+                joints=recording.joints[own],
+                frame=recording.frame[own],
+                segment=recording.segment[own],
+            )
+        )
+    return parts
 
 
 def _jumps(joints, frame_time):

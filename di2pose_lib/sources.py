@@ -109,7 +109,8 @@ class MocapSource:
         for trial in self.trials:
             if trial.split == split:
                 recording = mocap.read_trial(trial.path, trial.asf)
-                own.setdefault(trial.subject, []).append((trial, recording))
+                parts = [(trial, part) for part in mocap.continuous(recording)]
+                own.setdefault(trial.subject, []).extend(parts)
         subjects = self.subjects(split)
         for number in range(num_sequences):
             subject = subjects[number % len(subjects)]
@@ -122,7 +123,7 @@ class MocapSource:
 
 
 def _window(recording, num_frames, frames_per_second, generator):
-    """Rows int64 (num_frames,) at an even stride; a short trial gets a shorter stride."""
+    """Rows int64 (num_frames,) at an even stride; a short recording gets a shorter stride."""
     last = len(recording.joints) - 1
     stride = recording.frame_rate / frames_per_second
     if num_frames > 1:

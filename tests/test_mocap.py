@@ -1,5 +1,4 @@
 import dataclasses
-import math
 import os
 from pathlib import Path
 
@@ -87,26 +86,16 @@ def test_flickering_fingertips_are_no_jump(write):
     assert mocap.read_trial(write(text)).jumps == ()
 
 
-def test_subsampling_takes_the_nearest_recorded_frames_of_each_segment(write):
+def test_a_recording_is_cut_where_it_jumps(write):
     rows = [T_POSE] + [{"position": (index / 10, 0, 0)} for index in range(240)]
     rows += [{"position": (100 + index / 10, 0, 0)} for index in range(30)]
     recording = mocap.read_trial(write(cmu_text(rows, frame_time=0.0083333)))
     assert recording.jumps == (239,)
-    tenth = mocap.subsample(recording, 10)
-    assert tenth.frame.tolist() == [*range(0, 240, 12), 240, 252, 264]
-    assert tenth.segment.tolist() == [0] * 20 + [1] * 3
-    assert tenth.frame_rate == pytest.approx(10)
-    assert torch.equal(tenth.joints, recording.joints[tenth.frame])
-    # 50 a second out of 120: every 2.4th, rounded.
-    assert mocap.subsample(recording, 50).frame[:6].tolist() == [0, 2, 5, 7, 10, 12]
-    assert torch.equal(mocap.subsample(recording, 120).frame, recording.frame)
-
-
-@pytest.mark.parametrize("rate", [0, -1, 125, math.nan, math.inf])
-def test_a_frame_rate_that_the_recording_lacks_is_refused(write, rate):
-    recording = mocap.read_trial(write(cmu_text([T_POSE, {}], frame_time=0.0083333)))
-    with pytest.raises(ValueError, match=r"`frame_rate` must lie in \(0, 120\]; got"):
-        mocap.subsample(recording, rate)
+    first, second = mocap.continuous(recording)
+    assert torch.equal(first.frame, recording.frame[:240])
+    assert torch.equal(second.frame, recording.frame[240:])
+    assert torch.equal(torch.cat([first.joints, second.joints]), recording.joints)
+    assert second.segment.unique().tolist() == [1]
 
 
 def test_another_skeleton_is_refused_by_file_and_joint(write):

@@ -93,6 +93,9 @@ def test_the_splits_of_the_synthetic_source_share_no_subject():
 # --- motion capture: what it does with recordings, without files
 
 
+JUMP = 2500  # where the longest of the recordings below jumps
+
+
 class FakeMocap(MocapSource):
     """Two people in training, one of them recorded ten times as long, and one for test."""
 
@@ -121,7 +124,8 @@ def fake(monkeypatch):
         joints[..., 2] = height
         joints[:, 1, 1] = 0.3  # a hip beside the pelvis
         number = torch.arange(frames)
-        return Recording(str(path), joints, number, torch.zeros_like(number), 120.0, (), "asf")
+        segment = (number >= JUMP).long()
+        return Recording(str(path), joints, number, segment, 120.0, (JUMP - 1,), "asf")
 
     monkeypatch.setattr(mocap, "read_trial", read_trial)
     return FakeMocap()
@@ -146,6 +150,17 @@ def test_windows_have_an_even_stride_and_stay_within_the_recording(fake):
         assert clip.frames[-1] < (300 if clip.subject == "01" else 3000)
     starts = [clip.frames[0].item() for clip in fake_clips(fake, num_sequences=60)[::2]]
     assert min(starts) < 60 and max(starts) > 200  # 0 … 259 for the 300 frames
+
+
+def test_no_window_reaches_across_a_jump(fake):
+    frames = torch.stack(
+        [c.frames for c in fake_clips(fake, num_sequences=60) if "02" in c.subject]
+    )
+    assert ((frames < JUMP).all(dim=1) | (frames >= JUMP).all(dim=1)).all()
+    assert (frames >= JUMP).any()
+    wide = fake_clips(fake, num_sequences=60, fps=0.5)  # 960 frames: as many as fit one side
+    for clip in (clip for clip in wide if clip.subject == "02"):
+        assert (clip.frames < JUMP).all() or (clip.frames >= JUMP).all()
 
 
 def test_a_trial_too_short_for_the_window_gives_a_shorter_stride(fake):
