@@ -11,6 +11,7 @@ STAMP := .venv/installed-$(shell cat requirements.txt pyproject.toml | cksum | c
 TORCH := $(shell sed -n 's/^\(torch==[^ ]*\).*/\1/p' requirements.txt)
 PYTHONS := $(if $(PYTHON),"$(PYTHON)",python3.11 python3.12 python3)
 
+SHELL := /bin/bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 
@@ -77,7 +78,7 @@ mocap: $(STAMP)
 	    fi; \
 	    DI2POSE_MOCAP_ROOT="$$(cd "$(MOCAP_ROOT)" && pwd)"; export DI2POSE_MOCAP_ROOT; \
 	fi; \
-	cd pipelines/mocap && dvc repro
+	python -m di2pose_lib.source_record pipelines/mocap/params.yaml && cd pipelines/mocap && dvc repro
 	@echo ""
 	@echo "Done. Where to look next:"
 	@echo "  pipelines/mocap/reports/lesson/mocap/            the notebooks as they ran"
@@ -97,10 +98,11 @@ test: $(STAMP)
 	@echo "Checking style, then unit tests, smoke runs of the pipeline, and every notebook"
 	ruff check
 	ruff format --check
+	@echo "(what notebooks run by hand have made at scale smoke in scratch/ is made anew)"
 	rm -rf scratch/artifacts/smoke scratch/checkpoints/smoke
-	pytest -m "" --nbval-lax --nbval-current-env --nbval-cell-timeout 900 \
+	DI2POSE_SCRATCH_ONLY=1 pytest -m "" --nbval-lax --nbval-current-env --nbval-cell-timeout 900 \
 	    --ignore tests/test_notebook_mutations.py tests notebooks
-	pytest -m "" tests/test_notebook_mutations.py
+	DI2POSE_SCRATCH_ONLY=1 pytest -m "" tests/test_notebook_mutations.py
 
 kill-test: $(STAMP)
 	@echo "Killing DVC, papermill and kernels while the smoke pipeline runs (a few minutes)"

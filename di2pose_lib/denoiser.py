@@ -138,7 +138,7 @@ class Denoiser(nn.Module):
         """
         wanted = ("B", self.config.condition_tokens, self.config.condition_width)
         check_tensor("condition", condition, wanted, "float")
-        condition = condition + self.condition_position
+        condition = condition.to(self.condition_position.dtype) + self.condition_position
         return [block.key_value(condition) for block in self.blocks]
 
     def forward(self, k_s, step, condition):

@@ -3,9 +3,12 @@
 import torch
 
 from di2pose_lib.denoiser import Denoiser, DenoiserConfig
-from di2pose_lib.losses import diffusion_loss
+from di2pose_lib.losses import diffusion_loss, elbo
+from di2pose_lib.seeding import generator_for
 from di2pose_lib.training import fit
 from di2pose_lib.transitions import OccludeReplaceSchedule, q_sample
+
+ELBO_POSES = 96  # validation poses for the full bound: S denoiser calls each
 
 
 def make_schedule(config):
@@ -54,12 +57,14 @@ def train_denoiser(
         schedule: its chain.
         tokens: clean tokens of the training poses, int64 (n, N).
         features: `rows -> features` of the training images.
-        validation: (tokens (m, N), features (m, tokens, width)) of other subjects.
+        validation: (tokens int64 (m, N), `rows -> features`) of other subjects.
         settings: a `DiffusionConfig`.
         seed, checkpoint_folder: as in `training.fit`.
 
     Returns:
-        (history, report): losses on training batches; on validation, nats per token.
+        (history, report): losses on training batches; on validation, `vlb` and `aux` in
+        nats per token with one step drawn for each pose, and the full bound in bits per
+        pose on at most ELBO_POSES of them.
     """
     where = next(denoiser.parameters()).device
 
@@ -84,11 +89,26 @@ def train_denoiser(
         seed,
         checkpoint_folder,
     )
-    with torch.no_grad():
-        generator = torch.Generator().manual_seed(seed)
-        result = losses(*validation, generator)
-    report = {
-        "validation_vlb_nats": result.vlb.item(),
-        "validation_aux_nats": result.aux.item(),
+    return history, _validate(denoiser, schedule, losses, validation, settings, seed)
+
+
+@torch.no_grad()
+def _validate(denoiser, schedule, losses, validation, settings, seed):
+    tokens, features = validation
+    where = next(denoiser.parameters()).device
+    generator = generator_for(seed, "denoiser", "validation")
+    vlb = aux = 0.0
+    for rows in torch.arange(len(tokens)).split(settings.optimizer.batch_size):
+        result = losses(tokens[rows], features(rows), generator)
+        vlb += result.vlb.item() * len(rows)
+        aux += result.aux.item() * len(rows)
+    bits = []
+    some = torch.linspace(0, len(tokens) - 1, min(ELBO_POSES, len(tokens))).round().long()
+    for rows in some.split(settings.optimizer.batch_size):
+        memory = denoiser.condition_memory(features(rows).to(where))
+        bits.append(elbo(denoiser, schedule, memory, tokens[rows].to(where), generator).bits)
+    return {
+        "validation_vlb_nats": vlb / len(tokens),
+        "validation_aux_nats": aux / len(tokens),
+        "validation_elbo_bits_per_pose": torch.cat(bits).mean().item(),
     }
-    return history, report

@@ -11,6 +11,8 @@ from torch import nn
 from torch.nn import functional
 
 from di2pose_lib.checks import check_tensor, require
+from di2pose_lib.files import file_digest
+from di2pose_lib.project import project_root
 from di2pose_lib.skeleton import NUM_JOINTS
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -52,12 +54,22 @@ def _sine_positions(grid, width):
     return 0.5 * torch.cat(waves, dim=-1)[..., :width].reshape(1, -1, width)
 
 
+def _checkpoint_folder(checkpoint):
+    """The local folder of `encoder.checkpoint`, seen from the repository; None for a name."""
+    folder = Path(checkpoint)
+    if checkpoint and not folder.is_absolute():
+        folder = project_root(Path(__file__).parent) / folder
+    return folder if checkpoint and folder.is_dir() else None
+
+
 def _loaded_backbone(checkpoint, image_size):
     """The backbone of a VitPose checkpoint, saved with its pose head or without."""
     from safetensors import SafetensorError
     from transformers import AutoConfig, VitPoseBackbone, VitPoseForPoseEstimation
 
-    kind = "folder" if Path(checkpoint).exists() else "checkpoint name or local folder"
+    folder = _checkpoint_folder(checkpoint)
+    kind = "folder" if folder else "checkpoint name or local folder"
+    checkpoint = str(folder or checkpoint)
     refusal = f"`encoder.checkpoint` must be a VitPose {kind} with safetensors weights; got "
     try:
         whole = AutoConfig.from_pretrained(checkpoint).model_type == "vitpose"
@@ -87,6 +99,14 @@ def _loaded_backbone(checkpoint, image_size):
         f"`image_size` must be {wanted} for checkpoint {checkpoint!r}; got {tuple(image_size)}",
     )
     return backbone
+
+
+def checkpoint_digests(config):
+    """{file: SHA-256} of the weights from outside; empty where none are, or a name is given."""
+    folder = _checkpoint_folder(config.checkpoint)
+    if folder is None:
+        return {}
+    return {path.name: file_digest(path) for path in sorted(folder.iterdir()) if path.is_file()}
 
 
 class ImageEncoder(nn.Module):

@@ -5,6 +5,7 @@ The paper does not say how one pose comes out; each of these is named wherever i
 
 import torch
 
+from di2pose_lib.checks import require
 from di2pose_lib.metrics import mpjpe_mm
 from di2pose_lib.sampler import sample_with_probs
 
@@ -59,8 +60,11 @@ class PoseModel:
         """Pose (B, J, 3) of the codes' expectation under f(k̂_0 | k_S = Occ, y).
 
         With every token occluded the network's output is each token's distribution
-        given the image alone.
+        given the image alone. A chain that never occludes has not trained it for that:
+        ValueError.
         """
+        rate = self.schedule.final_occlude_rate
+        require(rate > 0, f"soft decoding needs `final_occlude_rate` > 0; got {rate}")
         batch = len(features)
         tokens = self.tokenizer.config.num_tokens
         occluded = torch.full((batch, tokens), self.schedule.num_codes, device=features.device)
@@ -76,10 +80,8 @@ class PoseModel:
         batch = len(poses)
         errors = mpjpe_mm(poses.flatten(0, 1), pose.repeat_interleave(num_hypotheses, dim=0))
         best = errors.unflatten(0, (batch, num_hypotheses)).argmin(dim=1)
-        return {
-            ONE_SAMPLE: poses[:, 0],
-            ARGMAX: argmax,
-            MEAN: poses.mean(dim=1),
-            SOFT: self.soft_decode(features),
-            BEST: poses[torch.arange(batch, device=poses.device), best],
-        }
+        found = {ONE_SAMPLE: poses[:, 0], ARGMAX: argmax, MEAN: poses.mean(dim=1)}
+        if self.schedule.final_occlude_rate > 0:  # else it is not trained for that
+            found[SOFT] = self.soft_decode(features)
+        found[BEST] = poses[torch.arange(batch, device=poses.device), best]
+        return found

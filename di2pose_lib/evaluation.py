@@ -19,7 +19,7 @@ TOKENIZER, RECONSTRUCTION = "tokenizer", "reconstruction of the truth"
 
 # Test actions of motion capture that training contains; dance is reported apart.
 SEEN_ACTIONS = ("walk", "run", "jump")
-FEW_SUBJECTS = 10  # below, intervals resample sequences, for subjects are too few
+FEW_SUBJECTS = 10  # below, intervals resample recordings, for subjects are too few
 
 
 class Prediction(NamedTuple):
@@ -72,8 +72,8 @@ def predict(model, encoder, dataset, train, train_features, settings, seed, occl
         *by_batches(DI2POSE, features, settings.num_hypotheses),
     ]
     if occlusion == "clean":
-        # The proof that the picture is used: with someone else's it must not help. One
-        # sample will do; "mean" and "best" of one would be that sample again.
+        # The proof that the picture is used: with another of the split's it must not help.
+        # One sample will do; "mean" and "best" of one would be that sample again.
         shuffled = by_batches(SHUFFLED, features.roll(len(features) // 2, dims=0), 1)
         predictions += [
             p for p in shuffled if p.estimator in (estimators.ONE_SAMPLE, estimators.SOFT)
@@ -96,8 +96,11 @@ def joint_errors(pose_pred, pose):
 
 
 def clusters_of(dataset):
-    """(what is resampled, its number for each image): subjects, or sequences where few."""
-    kind = "subject" if len(dataset.subjects) >= FEW_SUBJECTS else "sequence"
+    """(what is resampled, its number for each image): subjects, or recordings where few.
+
+    Intervals over the recordings of two people speak of these two, not of people.
+    """
+    kind = "subject" if len(dataset.subjects) >= FEW_SUBJECTS else "recording"
     return kind, dataset.take(kind).long()
 
 

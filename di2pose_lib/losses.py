@@ -30,8 +30,8 @@ def diffusion_loss(schedule, k_start_logits, k_start, k_s, step, aux_weight=5e-4
 
     Args:
         schedule: OccludeReplaceSchedule.
-        k_start_logits: logits of f(k̂_0 | k_s, y), float (B, N, C), finite; half types
-            are taken to float32, float64 stays.
+        k_start_logits: logits of f(k̂_0 | k_s, y), float (B, N, C); half types are taken
+            to float32, float64 stays.
         k_start: clean tokens, int64 (B, N), in [0, C).
         k_s: tokens at `step`, int64 (B, N), in [0, C]; C is Occ.
         step: int64 (B,), in [1, S], or an int.
@@ -42,7 +42,8 @@ def diffusion_loss(schedule, k_start_logits, k_start, k_s, step, aux_weight=5e-4
 
     Raises:
         ValueError: shapes disagree, a token or a step is out of range, `k_s` cannot be
-            reached from `k_start`, the logits are not finite, or `aux_weight` is negative.
+            reached from `k_start`, NaN or infinity reach f at `k_start` or at the token seen,
+            or `aux_weight` is negative.
     """
     require(
         isinstance(aux_weight, (int, float)) and 0 <= aux_weight < math.inf,

@@ -72,6 +72,7 @@ def film_clips(clips, first_sequence, cameras, image_size, occluder_share, seed,
         "camera_position": position.float(),
         "camera": camera.short(),
         "sequence": (first_sequence + clip_of_frame).int(),
+        "recording": torch.tensor([clip.recording for clip in clips])[clip_of_frame].int(),
         "frame": torch.cat([clip.frames for clip in clips]).int(),
     }
 

@@ -24,13 +24,18 @@ from di2pose_lib.files import (
 )
 
 STAGE_VARIABLE = "DI2POSE_STAGE"  # set by run_notebook: the stage that is running
+SCRATCH_VARIABLE = "DI2POSE_SCRATCH_ONLY"  # "1": notebooks look at no finished pipeline
 
-# The artefacts that a model needs, and the section of the parameters that each depends on.
+# The artefacts that a model needs: the section of the parameters that each depends on, and
+# the artefacts it is built from, under the names in its record.
 TRAINED_FROM = {
-    "data_preparation": "data",
-    "image_encoder": "encoder",
-    "pose_tokenizer": "tokenizer",
-    "diffusion_training": "diffusion",
+    "data_preparation": ("data", {}),
+    "image_encoder": ("encoder", {"data": "data_preparation"}),
+    "pose_tokenizer": ("tokenizer", {"data": "data_preparation"}),
+    "diffusion_training": (
+        "diffusion",
+        {"data": "data_preparation", "encoder": "image_encoder", "tokenizer": "pose_tokenizer"},
+    ),
 }
 
 
@@ -43,12 +48,16 @@ def project_root(start=None):
     raise ValueError(f"no pyproject.toml with a notebooks/ folder beside it, from {start} upwards")
 
 
-def library_digest():
-    """SHA-256 over the library's sources: a checkpoint of other code is not continued."""
+def _library_digest():
     digest = hashlib.sha256()
     for path in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()
+
+
+# SHA-256 over the library's sources, as they were when this process imported them: a
+# checkpoint, or a reader's artefact, of other code is not continued.
+LIBRARY_DIGEST = _library_digest()
 
 
 @dataclass(frozen=True)
@@ -82,13 +91,17 @@ class Pipeline:
 
     def checkpoint_folder(self, stage, made_from):
         """For a training with these inputs by this code, and no other."""
-        key = fingerprint({"made_from": made_from, "library": library_digest()})
+        key = fingerprint({"made_from": made_from, "library": LIBRARY_DIGEST})
         return self.checkpoints / f"{stage}-{key}"
 
     def remove_checkpoints(self, stage):
         """Once a stage's outputs are safe."""
         for folder in self.checkpoints.glob(f"{stage}-*"):
             shutil.rmtree(folder)
+
+    def remove_artifact(self, stage):
+        """Before a stage runs, as DVC does: it makes its artefact anew, whatever stands there."""
+        shutil.rmtree(self.artifacts / stage, ignore_errors=True)
 
     def artifact(self, stage, made_from, build):
         """The folder of a stage's artefact, built unless it stands there already.
@@ -110,7 +123,7 @@ class Pipeline:
             return folder
         inputs = made_from()
         # DVC knows the code that a pipeline ran; a reader's artefact must know it itself.
-        code = {} if self.stage else {"library": library_digest()}
+        code = {} if self.stage else {"library": LIBRARY_DIGEST}
         wanted = fingerprint({**inputs, **code})
         # Another kernel may be building it: an orphan of a killed run, or a second notebook.
         with locked(self.checkpoints / stage):
@@ -145,14 +158,22 @@ def open_pipeline(params_file):
 def finished_pipeline(params_file):
     """The pipeline whose outputs lie beside `params_file`, to read from.
 
-    None if it was not run, or with other parameters than the file holds now.
+    None if it was not run, or with other parameters than the file holds now, or if its
+    artefacts are not of one run. The environment variable DI2POSE_SCRATCH_ONLY=1, which
+    `make test` sets, hides it.
     """
+    if os.environ.get(SCRATCH_VARIABLE) == "1":
+        return None
     path = project_root() / params_file
     pipeline = Pipeline(load_config(path), path.parent, stage="start_here")
-    wanted = to_dict(pipeline.config)
-    for stage, section in TRAINED_FROM.items():
+    wanted, contents = to_dict(pipeline.config), {}
+    for stage, (section, parts) in TRAINED_FROM.items():
         record = pipeline.artifacts / stage / "made_from.json"
-        made_from = read_json(record)["from"] if record.is_file() else {}
-        if any(made_from.get(key) != wanted[key] for key in (section, "seed")):
+        made = read_json(record) if record.is_file() else {}
+        contents[stage] = made.get("content")
+        made_from = made.get("from", {})
+        expected = {section: wanted[section], "seed": wanted["seed"]}
+        expected.update({key: contents[part] for key, part in parts.items()})
+        if any(made_from.get(key) != value for key, value in expected.items()):
             return None
     return pipeline

@@ -67,6 +67,7 @@ def run_notebook(notebook, params_file):
         params_file.is_relative_to(root),
         f"`params_file` must lie in the repository {root}; got {params_file}",
     )
+    pipeline.remove_artifact(stage)
     os.environ.update({**ENVIRONMENT, STAGE_VARIABLE: stage})
     os.chdir(root)
     watched = pipeline.checkpoints / f"{notebook.stem}.executing.ipynb"
@@ -170,6 +171,9 @@ def main(arguments):
         print(f"error: {error}", file=sys.stderr)
         return 1
     except Exception as error:  # of the notebook, or of the kernel under it
+        if getattr(error, "ename", None) == "ValueError":  # a refusal: its sentence will do
+            print(f"error: {arguments[0]}: {error.evalue}", file=sys.stderr)
+            return 1
         # Tracebacks from a kernel are coloured.
         text = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip()
         print(f"{text}\nerror: {arguments[0]} failed; no report was written", file=sys.stderr)

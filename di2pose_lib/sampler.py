@@ -20,7 +20,7 @@ class Sampled(NamedTuple):
     tokens: torch.Tensor
     """Clean tokens, int64 (B, N), in [0, C)."""
     k_start_probs: torch.Tensor
-    """The last step's distribution of them, float (B, N, C): what soft decoding needs."""
+    """The last step's distribution of them, float (B, N, C)."""
 
 
 def inference_steps(num_steps, num_inference_steps):

@@ -13,13 +13,14 @@ from torch import nn
 from di2pose_lib.config import to_dict
 from di2pose_lib.dataset import SPLITS, PoseDataset
 from di2pose_lib.diffusion_training import make_denoiser, make_schedule, train_denoiser
-from di2pose_lib.encoder import ImageEncoder
+from di2pose_lib.encoder import ImageEncoder, checkpoint_digests
 from di2pose_lib.encoder_training import encode_images, train_encoder, write_features
 from di2pose_lib.estimators import PoseModel
 from di2pose_lib.evaluation import CONDITIONS, Prediction, evaluation_rows, predict, summary
 from di2pose_lib.files import load_tensors, read_json, save_tensors, write_json, write_text
 from di2pose_lib.preparation import prepare_dataset
 from di2pose_lib.seeding import seed_for
+from di2pose_lib.source_record import check_record
 from di2pose_lib.sources import open_source
 from di2pose_lib.tokenizer import PoseTokenizer
 from di2pose_lib.tokenizer_training import train_tokenizer
@@ -45,10 +46,13 @@ def prepared_data(pipeline):
     config = pipeline.config
 
     def made_from():
+        source = open_source(config)
+        if pipeline.stage:
+            check_record(config, source)
         return {
             "data": to_dict(config.data),
             "seed": config.seed,
-            "source": open_source(config).identity(),
+            "source": source.identity(),
         }
 
     def build(new, inputs):
@@ -65,6 +69,7 @@ def image_encoder(pipeline):
     def made_from():
         return {
             "encoder": to_dict(config.encoder),
+            "checkpoint": checkpoint_digests(config.encoder),
             "seed": config.seed,
             "data": pipeline.content("data_preparation"),
         }
@@ -120,6 +125,7 @@ def denoiser(pipeline):
         return {
             "diffusion": to_dict(config.diffusion),
             "seed": config.seed,
+            "data": pipeline.content("data_preparation"),
             "encoder": pipeline.content("image_encoder"),
             "tokenizer": pipeline.content("pose_tokenizer"),
         }
@@ -140,7 +146,10 @@ def denoiser(pipeline):
             make_schedule(config),
             tokenize(tokenizer, data["train"]),
             train_features(pipeline, encoder, data["train"]),
-            (tokenize(tokenizer, validation), encode_images(encoder, validation, slice(None))),
+            (
+                tokenize(tokenizer, validation),
+                lambda rows: encode_images(encoder, validation, rows),
+            ),
             config.diffusion,
             config.seed,
             checkpoints,

@@ -107,6 +107,7 @@ class PoseTokenizer(nn.Module):
     def encode_codes(self, pose):
         """Quantized codes float32 (B, N, d) in [−1, 1], differentiable (straight-through)."""
         check_tensor("pose", pose, ("B", self.config.num_joints, 3), "float")
+        pose = pose.to(self.joint_embedding.weight.dtype)
         features = self.encoder(self.joint_embedding(pose / POSE_UNIT))  # (B, J, D)
         features = self.joints_to_tokens(features.transpose(1, 2)).transpose(1, 2)  # (B, N, D)
         return self.fsq.quantize(self.to_codes(features))

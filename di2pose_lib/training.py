@@ -18,7 +18,7 @@ NUM_REPORTS = 40  # rows of a training history
 
 
 def num_training_steps(num_items, config):
-    """Steps of `config.epochs` passes over `num_items`; at least one."""
+    """As many steps as batches fit into `config.epochs` · `num_items` rows; at least one."""
     return max(1, round(config.epochs * num_items / config.batch_size))
 
 
@@ -45,7 +45,7 @@ def learning_rate_factor(step, total, warmup_steps):
 
 
 def make_optimizer(model, config):
-    """AdamW; weight decay on matrices only, not on biases and norms."""
+    """AdamW; weight decay on matrices and positions, not on biases and norms (vectors)."""
     trained = [p for p in model.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in trained if p.ndim >= 2], "weight_decay": config.weight_decay},
@@ -96,6 +96,10 @@ def fit(name, model, loss_function, num_items, config, seed, checkpoint_folder, 
         ValueError: fewer items than a batch, or a loss that is not finite.
     """
     total = num_training_steps(num_items, config)
+    require(
+        config.warmup_steps < total,
+        f"`warmup_steps` must be below the {total} steps of {name}; got {config.warmup_steps}",
+    )
     checkpoint = Path(checkpoint_folder) / "checkpoint.pt"
     optimizer = make_optimizer(model, config)
     average = _Average(model, config.ema_decay) if config.ema_decay else None
@@ -139,7 +143,13 @@ def fit(name, model, loss_function, num_items, config, seed, checkpoint_folder, 
                 group["lr"] = config.learning_rate * factor
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
+            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
+            finite = bool(torch.isfinite(loss.detach()) & torch.isfinite(norm))
+            require(  # before the weights, and a checkpoint, take it in
+                finite,
+                f"{name}: the loss and its gradient must stay finite; got loss {loss.item()}, "
+                f"gradient norm {norm.item()} at step {done + 1}",
+            )
             optimizer.step()
             done += 1
             if average:
@@ -150,10 +160,6 @@ def fit(name, model, loss_function, num_items, config, seed, checkpoint_folder, 
             progress.tick(done)
             if done % every == 0 or done == total:
                 means = {key: value / summed for key, value in sums.items()}
-                require(
-                    math.isfinite(means["loss"]),
-                    f"{name}: the loss must stay finite; got {means['loss']} at step {done}",
-                )
                 history.append({"step": done, **means})
                 progress.report(done, means)
                 sums, summed = {}, 0

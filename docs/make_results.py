@@ -1,9 +1,13 @@
-"""Write README's table of results from results/lesson/*/evaluation.json."""
+"""Write what is derived from the results of scale lesson.
+
+README's table from results/lesson/*/evaluation.json, and into the record of the synthetic
+source the variation of real motion capture, which notebook 01 compares it with.
+"""
 
 from pathlib import Path
 
 from di2pose_lib import estimators, evaluation
-from di2pose_lib.files import read_json, write_text
+from di2pose_lib.files import read_json, write_json, write_text
 
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- results:begin", "<!-- results:end -->"
@@ -28,13 +32,13 @@ COLUMNS = (
 
 
 def cell(rows, method, estimator, occlusion, action):
-    """mean [low, high], or a dash where the method has no such row."""
-    try:
-        row = evaluation.find(
-            rows, method=method, estimator=estimator, occlusion=occlusion, action=action
-        )
-    except ValueError:
+    """mean [low, high], or a dash where the method was not asked."""
+    # The reconstruction and the shuffled images are evaluated clean alone.
+    if not rows or (occlusion != "clean" and method in (evaluation.SHUFFLED, evaluation.TOKENIZER)):
         return "–"
+    row = evaluation.find(
+        rows, method=method, estimator=estimator, occlusion=occlusion, action=action
+    )
     return f"{row['mean']:.0f} [{row['ci95_low']:.0f}, {row['ci95_high']:.0f}]"
 
 
@@ -65,6 +69,10 @@ def main():
     marker, rest = rest.split("\n", 1)
     _, tail = rest.split(END)
     write_text(readme, "\n".join([f"{head}{BEGIN}{marker}", *table(), f"{END}{tail}"]))
+    real = read_json(ROOT / "results" / "lesson" / "mocap" / "data_preparation.json")
+    record = ROOT / "results" / "reference" / "synthetic.json"
+    compared = {"real_pairwise_pa_mpjpe_mm": real["pairwise_pa_mpjpe_mm"]}
+    write_json(record, {**read_json(record), **compared})
 
 
 if __name__ == "__main__":

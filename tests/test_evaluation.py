@@ -36,7 +36,8 @@ def make_split(folder, count, subjects=("S9", "S11"), **given):
     rows["pose"] = 0.3 * torch.randn(count, 17, 3, generator=generator)
     rows["pose"][:, 0] = 0
     rows["visible"][:] = True
-    rows["sequence"] = torch.arange(count, dtype=torch.int32) // 2
+    rows["sequence"] = torch.arange(count, dtype=torch.int32)
+    rows["recording"] = torch.arange(count, dtype=torch.int32) // 2
     rows["subject"] = (torch.arange(count) % len(subjects)).short()
     rows["camera_position"] = torch.tensor([5.0, 0.0, 1.5]).expand(count, 3).clone()
     rows.update(given)
@@ -165,8 +166,8 @@ def test_rows_repeat_exactly(four):
     assert rows_of(*four) == rows_of(*four)
 
 
-@pytest.mark.parametrize(("people", "kind"), [(2, "sequence"), (9, "sequence"), (10, "subject")])
-def test_subjects_are_resampled_and_sequences_where_subjects_are_few(tmp_path, people, kind):
+@pytest.mark.parametrize(("people", "kind"), [(2, "recording"), (9, "recording"), (10, "subject")])
+def test_subjects_are_resampled_and_recordings_where_subjects_are_few(tmp_path, people, kind):
     dataset = make_split(tmp_path / "test", 20, [f"T{n:02d}" for n in range(people)])
     got, clusters = evaluation.clusters_of(dataset)
     assert got == kind and clusters.dtype == torch.int64
@@ -174,7 +175,7 @@ def test_subjects_are_resampled_and_sequences_where_subjects_are_few(tmp_path, p
 
 
 def test_the_interval_is_over_clusters_not_over_images(tmp_path):
-    # Ten sequences of two equal images: the interval is that of ten values, not of twenty.
+    # Ten recordings of two equal images: the interval is that of ten values, not of twenty.
     dataset = make_split(tmp_path / "test", 20)
     millimetres = torch.zeros(20, 17)
     millimetres[:, 1] = 17 * (torch.arange(20) // 2)  # 0, 0, 1, 1, … 9, 9 mm on average
@@ -182,7 +183,7 @@ def test_the_interval_is_over_clusters_not_over_images(tmp_path):
     assert row["mean"] == pytest.approx(4.5, abs=1e-4)
     # 4.5 ± 1.96 · 2.87 / √10; over images it would be ± 1.96 · 2.87 / √20: 3.24 to 5.76
     assert 2.4 < row["ci95_low"] < 3.05 and 5.95 < row["ci95_high"] < 6.6
-    same = make_split(tmp_path / "one", 20, sequence=torch.zeros(20, dtype=torch.int32))
+    same = make_split(tmp_path / "one", 20, recording=torch.zeros(20, dtype=torch.int32))
     alone = find(rows_of(same, moved(same.take("pose"), millimetres)))
     assert alone["ci95_low"] == alone["mean"] == alone["ci95_high"]  # one cluster says nothing
 

@@ -70,17 +70,41 @@ def test_a_readers_notebook_works_in_scratch_and_a_stage_beside_its_parameters(
     assert stage.checkpoints == repository / "pipelines/smoke/checkpoints/smoke/synthetic"
 
 
-def test_a_pipeline_is_read_from_only_if_it_was_run_with_its_parameters(repository):
-    assert project.finished_pipeline(SMOKE) is None
+@pytest.fixture
+def records(repository, monkeypatch):
+    """Records of the four artefacts of one run; `records(stage, **changes)` rewrites one."""
+    monkeypatch.delenv("DI2POSE_SCRATCH_ONLY", raising=False)
     parameters = to_dict(load_config(repository / SMOKE))
     artifacts = repository / "pipelines/smoke/artifacts/smoke/synthetic"
-    for stage, section in project.TRAINED_FROM.items():
-        assert project.finished_pipeline(SMOKE) is None
+
+    def write(stage, content=None, **changes):
+        section, parts = project.TRAINED_FROM[stage]
         made_from = {section: parameters[section], "seed": parameters["seed"]}
-        files.write_json(artifacts / stage / "made_from.json", {"from": made_from})
+        made_from.update({key: f"bits of {part}" for key, part in parts.items()})
+        record = {"from": {**made_from, **changes}, "content": content or f"bits of {stage}"}
+        files.write_json(artifacts / stage / "made_from.json", record)
+
+    for stage in project.TRAINED_FROM:
+        assert project.finished_pipeline(SMOKE) is None
+        write(stage)
+    return write
+
+
+def test_a_pipeline_is_read_from_only_if_it_was_run_with_its_parameters(records, repository):
     assert project.finished_pipeline(SMOKE).folder == repository / "pipelines" / "smoke"
-    other = {"from": {**made_from, "diffusion": {**parameters["diffusion"], "layers": 7}}}
-    files.write_json(artifacts / "diffusion_training" / "made_from.json", other)
+    records("diffusion_training", diffusion={"layers": 7})
+    assert project.finished_pipeline(SMOKE) is None
+    records("diffusion_training", seed=5)
+    assert project.finished_pipeline(SMOKE) is None
+
+
+def test_a_pipeline_of_artefacts_that_are_not_of_one_run_is_not_read_from(records):
+    records("image_encoder", content="trained anew")
+    assert project.finished_pipeline(SMOKE) is None
+
+
+def test_finished_pipelines_can_be_hidden(records, monkeypatch):
+    monkeypatch.setenv("DI2POSE_SCRATCH_ONLY", "1")
     assert project.finished_pipeline(SMOKE) is None
 
 
@@ -140,7 +164,7 @@ def test_a_checkpoint_belongs_to_its_inputs_and_to_the_code(tmp_path, monkeypatc
     first = pipeline.checkpoint_folder("toy", {"seed": 0})
     assert first == pipeline.checkpoint_folder("toy", {"seed": 0})
     assert first != pipeline.checkpoint_folder("toy", {"seed": 1})
-    monkeypatch.setattr(project, "library_digest", lambda: "other code")
+    monkeypatch.setattr(project, "LIBRARY_DIGEST", "other code")
     assert first != pipeline.checkpoint_folder("toy", {"seed": 0})
 
 

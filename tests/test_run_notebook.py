@@ -95,7 +95,7 @@ def test_two_runs_write_the_same_bytes_and_clear_their_own_checkpoints(project):
 
 
 def test_a_failing_cell_gives_exit_code_1_and_keeps_the_checkpoints_and_the_old_report(project):
-    add_notebook(project, "03_fail", "print('before')", "raise ValueError('the reason')")
+    add_notebook(project, "03_fail", "print('before')", "assert False, 'the reason'")
     (project / REPORTS).mkdir(parents=True)
     (project / REPORTS / "03_fail.ipynb").write_text("old")
     checkpoint = project / CHECKPOINTS / "fail-0123456789abcdef"
@@ -103,11 +103,26 @@ def test_a_failing_cell_gives_exit_code_1_and_keeps_the_checkpoints_and_the_old_
     code, out, err = run(project, "03_fail")
     assert code == 1
     assert out.startswith("before")
-    assert "ValueError: the reason" in err
+    assert "AssertionError: the reason" in err
     assert err.endswith("error: notebooks/03_fail.ipynb failed; no report was written\n")
     assert [path.name for path in (project / REPORTS).iterdir()] == ["03_fail.ipynb"]
     assert (project / REPORTS / "03_fail.ipynb").read_text() == "old"
     assert checkpoint.exists()
+
+
+def test_a_refusal_in_a_cell_is_one_sentence_without_a_traceback(project):
+    add_notebook(project, "03_fail", "raise ValueError('`x` must be 1; got 2')")
+    code, _, err = run(project, "03_fail")
+    assert code == 1
+    assert err == "error: notebooks/03_fail.ipynb: `x` must be 1; got 2\n"
+    assert not (project / REPORTS).exists()
+
+
+def test_a_stage_makes_its_artefact_anew_whatever_stands_there(project):
+    artifact = project / "artifacts/smoke/synthetic/again"
+    artifact.mkdir(parents=True)
+    add_notebook(project, "03_again", f"import os\nassert not os.path.exists({str(artifact)!r})")
+    assert run(project, "03_again")[0] == 0
 
 
 def test_a_killed_kernel_gives_exit_code_1_and_no_report(project):

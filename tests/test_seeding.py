@@ -8,8 +8,8 @@ from di2pose_lib.seeding import generator_for, seed_for
 
 @pytest.mark.parametrize(
     ("keys", "first_bytes"),
-    # printf 0/denoiser/17 | sha256sum
-    [((0, "denoiser", 17), 0xDAC53F80F17CDFD6), ((0,), 0x5FECEB66FFC86F38)],
+    # printf '[0, "denoiser", 17]' | sha256sum
+    [((0, "denoiser", 17), 0x1202BE112FE118CF), ((0,), 0xD0BCA111F8628137)],
 )
 def test_the_seed_is_the_first_63_bits_of_a_sha256(keys, first_bytes):
     assert seed_for(*keys) == first_bytes // 2
@@ -33,6 +33,8 @@ def test_seed_and_every_key_and_their_order_matter():
         (0, "ab"),
         (10, "a"),
         (1, 0, "a"),
+        (0, "a/b"),
+        (0, "a", "b", "1"),
     ]
     assert len({seed_for(*place) for place in places}) == len(places)
 
