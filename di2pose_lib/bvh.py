@@ -119,6 +119,8 @@ def read_text_lines(path):
     except OSError as error:
         raise ValueError(f"{path} must be readable; got {error.strerror}") from None
     require(text.strip(), f"{path}, line 1: wanted text; got an empty file")
+    line = text.partition("\0")[0].count("\n") + 1
+    require("\0" not in text, f"{path}, line {line}: wanted text; got a NUL character")
     return text.replace("\r\n", "\n").removesuffix("\n").split("\n")
 
 

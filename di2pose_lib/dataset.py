@@ -13,7 +13,7 @@ from di2pose_lib.checks import check_range, check_tensor, require
 from di2pose_lib.files import read_json, write_json
 from di2pose_lib.skeleton import NUM_JOINTS
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 META_KEYS = ("num_images", "image_size", "subjects", "actions")
 
@@ -39,8 +39,9 @@ FIELDS = {
     "camera": ("int16", ()),  # number of the camera in its ring
     "subject": ("int16", ()),  # index into meta's subjects
     "action": ("int16", ()),  # index into meta's actions
-    "sequence": ("int32", ()),
-    "frame": ("int32", ()),  # of the source's motion
+    "sequence": ("int32", ()),  # number of the clip
+    "recording": ("int32", ()),  # what clips are cut from: those of one are not independent
+    "frame": ("int32", ()),  # of the recording
 }
 
 
@@ -49,13 +50,67 @@ def _row_shape(name, image_size):
     return tuple(sizes.get(size, size) for size in FIELDS[name][1])
 
 
+def _num_names(meta):
+    """{field that numbers names: how many names there are}."""
+    return {"subject": len(meta["subjects"]), "action": len(meta["actions"])}
+
+
+def _check_meta(where, meta):
+    """Refuse meta data that lacks one of META_KEYS or holds something else under it."""
+    missing = [key for key in META_KEYS if key not in meta]
+    require(not missing, f"{where} must hold {', '.join(META_KEYS)}; {missing} is missing")
+
+    def check(key, wanted, fits):
+        require(fits(meta[key]), f"{where}: {key} must be {wanted}; got {meta[key]!r:.60}")
+
+    def is_size(value):
+        return type(value) is int and value > 0  # True is no size
+
+    def all_of(values, fits):
+        return isinstance(values, (list, tuple)) and len(values) > 0 and all(map(fits, values))
+
+    check("num_images", "a positive integer", is_size)
+    check("image_size", "two positive integers", lambda v: all_of(v, is_size) and len(v) == 2)
+    for key in ("subjects", "actions"):
+        check(key, "a list of names", lambda v: all_of(v, lambda name: isinstance(name, str)))
+
+
+def _check_rows(name, tensor, shape, num_names):
+    """Refuse rows of a field that its file could not hold as they are."""
+    kind, limits = FIELDS[name][0], None
+    if kind.startswith("float"):
+        check_tensor(name, tensor, shape, "float")
+        limits = torch.finfo(getattr(torch, kind))
+    elif kind == "bool":
+        check_tensor(name, tensor, shape, "bool")
+    else:
+        check_tensor(name, tensor, shape)
+        whole = not (
+            tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool
+        )
+        require(whole, f"`{name}` must hold integers; got {tensor.dtype}")
+        limits = torch.iinfo(getattr(torch, kind))
+    if name in num_names:
+        check_range(name, tensor, 0, num_names[name] - 1)
+    elif limits and tensor.dtype != getattr(torch, kind):
+        check_range(name, tensor, limits.min, limits.max)
+
+
 class SplitWriter:
-    """Fills a split's arrays from front to back; `close` checks that none is missing."""
+    """Fills a split's arrays from front to back; `close` checks that none is missing.
+
+    Args:
+        folder: does not exist yet.
+        num_images: rows of the split.
+        image_size: (H, W) in pixels.
+        meta: a dict with the lists `subjects` and `actions`, and what else to note down.
+
+    Raises:
+        ValueError: sizes that are no positive integers, no names of subjects or actions.
+    """
 
     def __init__(self, folder, num_images, image_size, meta):
-        require(num_images > 0, f"`num_images` must be positive; got {num_images}")
         self.folder = Path(folder)
-        self.folder.mkdir(parents=True)
         self.size = num_images
         self.written = 0
         self.meta = {
@@ -64,6 +119,9 @@ class SplitWriter:
             "num_images": num_images,
             "image_size": list(image_size),
         }
+        _check_meta(self.folder / "meta.json", self.meta)
+        self.num_names = _num_names(self.meta)
+        self.folder.mkdir(parents=True)
         self.arrays = {
             name: np.lib.format.open_memmap(
                 self.folder / f"{name}.npy",
@@ -75,9 +133,18 @@ class SplitWriter:
         }
 
     def write(self, **rows):
-        """Append rows: a tensor for each of `FIELDS`, same length."""
+        """Append rows: a tensor for each of `FIELDS`, same length.
+
+        Raises:
+            ValueError: other fields, more rows than there are images, another shape or
+                kind of numbers, numbers that are not finite or that the field cannot hold;
+                nothing is written then.
+        """
         require(set(rows) == set(FIELDS), f"rows must name {sorted(FIELDS)}; got {sorted(rows)}")
-        count = len(rows["image"])
+        image_size = self.meta["image_size"]
+        count = check_tensor("image", rows["image"], ("n", *_row_shape("image", image_size)))["n"]
+        for name, tensor in rows.items():
+            _check_rows(name, tensor, (count, *_row_shape(name, image_size)), self.num_names)
         end = self.written + count
         require(end <= self.size, f"the split holds {self.size} images; got {end}")
         for name, tensor in rows.items():
@@ -112,8 +179,7 @@ class PoseDataset:
             version == FORMAT_VERSION,
             f"{where}: format_version must be {FORMAT_VERSION}; got {version}",
         )
-        missing = [key for key in META_KEYS if key not in meta]
-        require(not missing, f"{where} must hold {', '.join(META_KEYS)}; {missing} is missing")
+        _check_meta(where, meta)
         self.meta = meta
         self.subjects, self.actions = meta["subjects"], meta["actions"]
         self.image_size = tuple(meta["image_size"])
@@ -122,15 +188,21 @@ class PoseDataset:
     def _open(self, name):
         path = self.folder / f"{name}.npy"
         try:
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise ValueError(f"{path} must be a .npy array; got {error}") from None
+            array = np.lib.format.open_memmap(path, mode="r")  # never unpickles
+        except Exception as error:  # numpy's reader of headers raises many kinds
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise ValueError(f"{path} must be a .npy array; got {reason}") from None
         wanted = (len(self), *_row_shape(name, self.image_size))
         dtype = FIELDS[name][0]
         require(
             array.shape == wanted and array.dtype == dtype,
             f"{path} must hold {dtype} {wanted}; got {array.dtype} {array.shape}",
         )
+        if array.dtype.kind == "f":
+            require(np.isfinite(array).all(), f"{path} must be finite; got NaN or infinity")
+        num_names = _num_names(self.meta)
+        if name in num_names:
+            check_range(f"{path}", torch.from_numpy(np.array(array)), 0, num_names[name] - 1)
         return array
 
     def __len__(self):
@@ -139,6 +211,10 @@ class PoseDataset:
     def take(self, name, rows=slice(None)):
         """A copy of field `name` at `rows` (slice or int64 tensor), as a tensor."""
         require(name in FIELDS, f"`name` must be one of {sorted(FIELDS)}; got {name!r}")
+        require(
+            isinstance(rows, (slice, torch.Tensor)),
+            f"`rows` must be a slice or an int64 tensor; got {type(rows).__name__}",
+        )
         if isinstance(rows, torch.Tensor):
             check_tensor("rows", rows, ("n",), "int64")
             check_range("rows", rows, 0, len(self) - 1)  # numpy would take −1 for the last

@@ -16,18 +16,24 @@ from di2pose_lib.asf import read_asf
 from di2pose_lib.checks import require
 from di2pose_lib.mocap_skeleton import (
     INDEX,
+    LONGEST_BONE,
     METRES_PER_UNIT,
+    SHORTEST_BONE,
     check_hierarchy,
     check_same_person,
     repair,
     retarget,
     to_world,
 )
+from di2pose_lib.skeleton import BONES, JOINT_NAMES, bone_lengths
 
 # A joint this fast (120 mm in 1/120 s) has jumped. Fingertips and End Sites, which
 # flicker and which no joint of ours needs, are not looked at.
 JUMP_SPEED = 14.4  # m/s
 SHORTEST_SECONDS = 0.1  # what lies between two jumps and is shorter is dropped
+LARGEST_LOSS = 0.05  # share of a trial's frames so dropped; the database's largest is 0.011
+FRAME_RATES = (20, 500)  # frames per second; a time in milliseconds lies far outside
+FARTHEST = 100  # metres from the origin to the pelvis, along each axis
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +60,7 @@ class Recording:
     thorax: str
 
 
-def read_trial(path, asf=None):
+def read_trial(path, asf=None, num_frames=None):
     """Read one BVH file of the conversion as 17 joints.
 
     Frames within a stretch shorter than 0.1 s between two jumps are dropped: there a
@@ -64,28 +70,50 @@ def read_trial(path, asf=None):
         path: the BVH file.
         asf: the subject's original skeleton, for the trunk bone that the conversion
             lost; None takes the length of Spine1 instead (joints up to 6.2 mm off).
+        num_frames: how many frames the index promises after the T-pose; None: any number.
 
     Returns:
         a `Recording` without the T-pose.
 
     Raises:
-        ValueError: unreadable or malformed files, another hierarchy, no frame besides
-            the T-pose, a skeleton of someone else.
+        ValueError: unreadable or malformed files, another hierarchy, a frame rate outside
+            `FRAME_RATES`, no frame besides the T-pose or another number than
+            `num_frames`, a skeleton of someone else, bones or a place no person can have,
+            more than 5 % of the frames lost to jumps.
     """
     motion = bvh.read_bvh(path)
+    slowest, fastest = FRAME_RATES
+    require(
+        1 / fastest <= motion.frame_time <= 1 / slowest,
+        f"{path} must have a Frame Time of {1 / fastest:g} to {1 / slowest:g} s, so {slowest} to "
+        f"{fastest} frames per second; got {motion.frame_time:g} s",
+    )
     check_hierarchy(path, motion)
     bones = None if asf is None else read_asf(asf)
     motion = repair(path, motion, None if bones is None else bones["thorax"])
     if bones is not None:
         check_same_person(path, motion, asf, bones)
     require(len(motion.frames) > 1, f"{path} must hold frames after the T-pose; got 1 frame")
+    require(
+        num_frames in (None, len(motion.frames) - 1),
+        f"{path} must hold as many frames with the T-pose as the index says, "
+        f"{(num_frames or 0) + 1}; got {len(motion.frames)}",
+    )
     motion = replace(motion, frames=motion.frames[1:])
     joints, ends = (points * METRES_PER_UNIT for points in bvh.forward_kinematics(motion))
+    world = to_world(retarget(joints, ends))
+    _check_person(path, world)
     jumps = _jumps(joints, motion.frame_time)
     frame, segment = _segments(len(joints), jumps, SHORTEST_SECONDS / motion.frame_time)
+    lost = len(joints) - len(frame)
+    require(
+        lost <= LARGEST_LOSS * len(joints),
+        f"{path} must lose at most {LARGEST_LOSS:.0%} of its {len(joints)} frames to jumps; "
+        f"got {lost} lost",
+    )
     return Recording(
         name=Path(path).stem,
-        joints=to_world(retarget(joints, ends))[frame],
+        joints=world[frame],
         frame=frame,
         segment=segment,
         frame_rate=1 / motion.frame_time,
@@ -108,6 +136,25 @@ def continuous(recording):
             )
         )
     return parts
+
+
+def _check_person(path, joints):
+    """Refuse joints (F, 17, 3), metres, that lie far away or hang on bones of odd length."""
+    reach = joints[:, 0].abs().amax(dim=1)
+    frame = reach.argmax().item()
+    require(
+        reach[frame] <= FARTHEST,
+        f"{path} must keep the pelvis within {FARTHEST} m of the origin; got "
+        f"{reach[frame].item():.6g} m in frame {frame + 1}, counting the T-pose as 0",
+    )
+    for (parent, child), lengths in zip(BONES, bone_lengths(joints).unbind(dim=1), strict=True):
+        shortest, longest = lengths.min().item(), lengths.max().item()
+        require(
+            shortest >= SHORTEST_BONE and longest <= LONGEST_BONE,
+            f"{path} must have OFFSETs that put {JOINT_NAMES[child]} {SHORTEST_BONE} to "
+            f"{LONGEST_BONE} m from {JOINT_NAMES[parent]}; "
+            f"got {shortest if shortest < SHORTEST_BONE else longest:.3g} m",
+        )
 
 
 def _jumps(joints, frame_time):

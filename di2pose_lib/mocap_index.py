@@ -6,6 +6,7 @@ actions, only a few words for each trial; the action is told from them.
 """
 
 import csv
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,30 +64,37 @@ def read_index(root):
         tuple of `Trial`, in the index's order.
 
     Raises:
-        ValueError: no such folder or index, missing columns, an unknown split, a
-            missing file, a trial twice, a subject in two splits.
+        ValueError: no such folder or index, missing columns, an unknown split or one
+            without trials, a missing file, a trial or a file twice, a subject in two
+            splits or in two spellings; one sentence with the file and the line.
     """
     root = Path(root)
-    require(root.is_dir(), f"`root` must be a folder with INDEX.csv and BVH files; got {root}")
-    index = root / "INDEX.csv"
-    reader = csv.DictReader(bvh.read_text_lines(index))
-    missing = [name for name in INDEX_COLUMNS if name not in (reader.fieldnames or ())]
     require(
-        not missing,
-        f"{index}, line 1: wanted the columns {', '.join(INDEX_COLUMNS)}; "
-        f"got none named {', '.join(missing)}",
+        os.path.isdir(root),  # unlike Path's, it takes any name
+        f"`root` must be a folder with INDEX.csv and BVH files; got {root}",
     )
+    index = root / "INDEX.csv"
     trials = []
-    split_of, seen = {}, set()
-    for row in reader:
-        where = f"{index}, line {reader.line_num}"
-        require(
-            None not in row and None not in row.values(),
-            f"{where}: wanted {len(reader.fieldnames)} columns; got another number",
-        )
+    split_of, spelling, seen, files = {}, {}, set(), set()
+    for line, row in _rows(index):
+        where = f"{index}, line {line}"
         trial = _trial(root, where, row)
-        require(trial.name not in seen, f"{where}: wanted each trial once; got {trial.name} again")
+        require(
+            trial.name not in seen,
+            f"{where}: wanted each trial once; got {bvh.show(trial.name)} again",
+        )
         seen.add(trial.name)
+        file = os.path.realpath(trial.path)
+        require(
+            file not in files, f"{where}: wanted each file once; got {bvh.show(row['path'])} again"
+        )
+        files.add(file)
+        first = spelling.setdefault(trial.subject.lstrip("0").lower(), trial.subject)
+        require(
+            first == trial.subject,
+            f"{where}: wanted one spelling of a subject, {bvh.show(first)} as before; "
+            f"got {bvh.show(trial.subject)}",
+        )
         other = split_of.setdefault(trial.subject, trial.split)
         require(
             other == trial.split,
@@ -94,7 +102,42 @@ def read_index(root):
         )
         trials.append(trial)
     require(trials, f"{index}, line 2: wanted at least one trial; got the end of the file")
+    for split in SPLITS:
+        require(
+            split in split_of.values(),
+            f"{index}, line {line}: wanted trials of each of {', '.join(SPLITS)}; "
+            f"got the end of the file and none of {split}",
+        )
     return tuple(trials)
+
+
+def _rows(index):
+    """Yield the line's number and {column: text} of each row of a CSV file."""
+    reader = csv.DictReader(bvh.read_text_lines(index), strict=True)
+    try:
+        columns = reader.fieldnames or ()
+        missing = [name for name in INDEX_COLUMNS if name not in columns]
+        require(
+            not missing,
+            f"{index}, line 1: wanted the columns {', '.join(INDEX_COLUMNS)}; "
+            f"got none named {', '.join(missing)}",
+        )
+        for place, name in enumerate(columns):
+            require(
+                name not in columns[:place],
+                f"{index}, line 1: wanted each column once; got {bvh.show(name)} again",
+            )
+        for row in reader:
+            require(
+                None not in row and None not in row.values(),
+                f"{index}, line {reader.line_num}: wanted {len(columns)} columns; "
+                "got another number",
+            )
+            yield reader.line_num, row
+    except csv.Error as error:
+        raise ValueError(
+            f"{index}, line {reader.reader.line_num}: wanted comma-separated values; got {error}"
+        ) from None
 
 
 def _trial(root, where, row):
@@ -103,7 +146,12 @@ def _trial(root, where, row):
         f"{where}: wanted a split of {', '.join(SPLITS)}; got {bvh.show(row['split'])}",
     )
     require(
-        row["subject"] and row["trial"].startswith(row["subject"] + "_"),
+        re.fullmatch(r"[0-9A-Za-z]+", row["subject"]),
+        f"{where}: wanted a subject of the letters and digits 0-9A-Za-z; "
+        f"got {bvh.show(row['subject'])}",
+    )
+    require(
+        row["trial"].startswith(row["subject"] + "_"),
         f"{where}: wanted a trial named after its subject {bvh.show(row['subject'])}; "
         f"got {bvh.show(row['trial'])}",
     )
@@ -113,8 +161,9 @@ def _trial(root, where, row):
         f"{where}: wanted frames_with_t_pose of at least 2; got {bvh.show(count)}",
     )
     path = root / row["path"]
+    inside = Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))
     require(
-        path.resolve().is_relative_to(root.resolve()) and path.is_file(),
+        inside and os.path.isfile(path),
         f"{where}: wanted the path of a file inside {root}; got {bvh.show(row['path'])}",
     )
     asf = root / "asf" / f"{row['subject']}.asf"
@@ -126,7 +175,7 @@ def _trial(root, where, row):
         action=action_of(row["description"]),
         num_frames=int(count) - 1,
         path=path,
-        asf=asf if asf.is_file() else None,
+        asf=asf if os.path.isfile(asf) else None,
     )
 
 

@@ -21,6 +21,7 @@ from di2pose_lib.asf import INCHES_PER_UNIT
 from di2pose_lib.checks import require
 
 METRES_PER_UNIT = 0.0254 * INCHES_PER_UNIT
+SHORTEST_BONE, LONGEST_BONE = 0.03, 0.8  # metres; the database's are 0.07 to 0.47
 
 # Parent to child in the order of every file: 31 joints, an End Site after each chain.
 _CHAINS = (
@@ -97,9 +98,19 @@ def repair(path, motion, thorax=None):
         thorax: float64 (3,), the original bone in file units; None takes OFFSET(Spine1).
 
     Raises:
-        ValueError: one of those offsets is not zero: not this conversion.
+        ValueError: one of those offsets is not zero: not this conversion; or what stands in
+            for the trunk bone is no bone of a person.
     """
     offsets = motion.offsets.clone()
+    trunk = {"an OFFSET of Spine1": offsets[INDEX["Spine1"]]}
+    if thorax is not None:
+        trunk["a thorax bone in its ASF file"] = thorax
+    for name, offset in trunk.items():
+        length = offset.norm().item() * METRES_PER_UNIT
+        require(
+            SHORTEST_BONE <= length <= LONGEST_BONE,
+            f"{path} must have {name} of {SHORTEST_BONE} to {LONGEST_BONE} m; got {length:.3g} m",
+        )
     lost = {}
     for name in ("Neck", "LeftShoulder", "RightShoulder"):
         lost[name] = offsets[INDEX["Spine1"]] if thorax is None else thorax

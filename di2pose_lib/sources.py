@@ -2,6 +2,7 @@
 
 import math
 import os
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -24,7 +25,8 @@ class Clip(NamedTuple):
     subject: str
     action: str
     joints: torch.Tensor  # (F, 17, 3), world frame, metres
-    frames: torch.Tensor  # int64 (F,), frame numbers in the source's motion
+    frames: torch.Tensor  # int64 (F,), frame numbers in the recording
+    recording: int  # its number in the split; two clips of one recording may overlap
 
 
 class Source(Protocol):
@@ -79,7 +81,7 @@ class SyntheticSource:
                     frames_per_second,
                     generator_for(seed, "motion", split, subject, action),
                 )
-            yield Clip(subject, action, drawn[pair][turn], torch.arange(num_frames))
+            yield Clip(subject, action, drawn[pair][turn], torch.arange(num_frames), number)
 
 
 class MocapSource:
@@ -104,22 +106,32 @@ class MocapSource:
     def subjects(self, split):
         return tuple(sorted({trial.subject for trial in self.trials if trial.split == split}))
 
-    def clips(self, split, num_sequences, num_frames, frames_per_second, seed):
-        own = {}
+    @cached_property
+    def stretches(self):
+        """{subject: [(number of the trial in its split, trial, `Recording` without jumps)]}.
+
+        Of all splits at once: a bad file is refused before an image is made of another.
+        """
+        own, counts = {}, {}
         for trial in self.trials:
-            if trial.split == split:
-                recording = mocap.read_trial(trial.path, trial.asf)
-                parts = [(trial, part) for part in mocap.continuous(recording)]
-                own.setdefault(trial.subject, []).extend(parts)
+            number = counts[trial.split] = counts.get(trial.split, -1) + 1
+            whole = mocap.read_trial(trial.path, trial.asf, trial.num_frames)
+            parts = [(number, trial, part) for part in mocap.continuous(whole)]
+            own.setdefault(trial.subject, []).extend(parts)
+        return own
+
+    def clips(self, split, num_sequences, num_frames, frames_per_second, seed):
+        own = self.stretches
         subjects = self.subjects(split)
         for number in range(num_sequences):
             subject = subjects[number % len(subjects)]
             generator = generator_for(seed, "motion", split, number)
-            lengths = torch.tensor([len(r.joints) for _, r in own[subject]], dtype=torch.float64)
-            trial, recording = own[subject][torch.multinomial(lengths, 1, generator=generator)]
-            rows = _window(recording, num_frames, frames_per_second, generator)
-            joints = _on_the_spot(recording.joints[rows], generator)
-            yield Clip(subject, trial.action, joints, recording.frame[rows])
+            lengths = torch.tensor([len(p.joints) for *_, p in own[subject]], dtype=torch.float64)
+            chosen = torch.multinomial(lengths, 1, generator=generator)
+            recording, trial, part = own[subject][chosen]
+            rows = _window(part, num_frames, frames_per_second, generator)
+            joints = _on_the_spot(part.joints[rows], generator)
+            yield Clip(subject, trial.action, joints, part.frame[rows], recording)
 
 
 def _window(recording, num_frames, frames_per_second, generator):
@@ -156,7 +168,7 @@ def open_source(config):
     given = os.environ.get(MOCAP_VARIABLE)
     root = Path(given) if given else project_root() / MOCAP_DEFAULT
     require(
-        root.is_dir(),
+        os.path.isdir(root),  # unlike Path's, it takes any name
         f"data.source mocap needs a folder of BVH files in ${MOCAP_VARIABLE}; got {str(root)!r}",
     )
     return MocapSource(root)

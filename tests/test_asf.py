@@ -36,6 +36,7 @@ def test_the_bones_of_a_skeleton_file_are_direction_times_length(write):
             "  begin\n     name t",
             "line 22: wanted 'end' of the bone before; got 'begin'",
         ),
+        ("name thorax", "name tho\0rax", "line 24: wanted text; got a NUL character"),
         ("  begin\n     name r", "     name r", "line 21: wanted 'begin' of a bone; got 'end'"),
     ],
 )

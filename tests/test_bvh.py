@@ -142,7 +142,8 @@ MALFORMED = {
     "empty": ("", 1, "wanted text; got an empty file"),
     "blank": (" \n\n", 1, "wanted text; got an empty file"),
     "another format": (":version 1.10\n", 1, "wanted 'HIERARCHY'; got ':version'"),
-    "binary": (b"\x00\x01\x02\x00", 1, r"wanted 'HIERARCHY'; got '\\x00"),
+    "binary": (b"\x00\x01\x02\x00", 1, "wanted text; got a NUL character"),
+    "NUL in a row": (edit(ROW, ROW + "\0"), 25, "wanted text; got a NUL character"),
     "not UTF-8": (
         TINY.encode().replace(b"wrist", b"wr\xff"),
         10,

@@ -55,7 +55,7 @@ def test_the_original_skeleton_gives_the_lost_trunk_bone(write):
 
 def test_a_turned_joint_moves_its_own_limb_alone_and_keeps_all_lengths(write):
     rows = [T_POSE, {}, {"LeftLeg": (0, 0, 90)}, {"RightForeArm": (10, 80, -40)}]
-    joints = mocap.read_trial(write(cmu_text(rows, frame_time=1))).joints
+    joints = mocap.read_trial(write(cmu_text(rows, frame_time=0.05))).joints
     knee, ankle = JOINT_NAMES.index("left knee"), JOINT_NAMES.index("left ankle")
     # The shin (0, -7, 0) turned by 90 degrees about x points along -z of the file: backwards.
     shin = torch.tensor([0.0, 7, 0], dtype=torch.float64) * UNIT
@@ -68,16 +68,21 @@ def test_a_turned_joint_moves_its_own_limb_alone_and_keeps_all_lengths(write):
 
 def test_a_short_stretch_between_two_jumps_is_dropped_and_the_trial_cut(write):
     bent = {"LeftLeg": (0, 0, 90)}  # the ankle leaps by 0.56 m
-    rows = [T_POSE] + [{}] * 20 + [bent] * 5 + [{}] * 20 + [bent] * 12
+    rows = [T_POSE] + [{}] * 68 + [bent] * 5 + [{}] * 20 + [bent] * 7
     recording = mocap.read_trial(write(cmu_text(rows)))
-    assert recording.jumps == (19, 24, 44)
-    assert recording.frame.tolist() == [*range(20), *range(25, 57)]
+    assert recording.jumps == (67, 72, 92)
+    assert recording.frame.tolist() == [*range(68), *range(73, 100)]
     # 5 frames (0.04 s) between jumps are gone; 20 (0.17 s) stay, as does the end.
-    assert recording.segment.tolist() == [0] * 20 + [1] * 20 + [2] * 12
-    assert len(recording.joints) == 52
-    slow = mocap.read_trial(write(cmu_text(rows, frame_time=0.1)))
-    assert slow.jumps == ()  # the same leap in a tenth of a second is a motion
-    assert len(slow.frame) == 57
+    assert recording.segment.tolist() == [0] * 68 + [1] * 20 + [2] * 7
+    assert len(recording.joints) == 95
+    slow = mocap.read_trial(write(cmu_text(rows, frame_time=0.05)))
+    assert slow.jumps == ()  # the same leap in a twentieth of a second is a motion
+    assert len(slow.frame) == 100
+    # 5 of 100 frames are as many as a trial may lose.
+    with pytest.raises(
+        ValueError, match="01_01.bvh must lose at most 5% of its 99 frames to jumps; got 5 lost"
+    ):
+        mocap.read_trial(write(cmu_text(rows[:1] + rows[2:])))
 
 
 def test_flickering_fingertips_are_no_jump(write):
@@ -113,6 +118,69 @@ def test_another_skeleton_is_refused_by_file_and_joint(write):
     refused(cmu_text([T_POSE, {}], changed={"LThumb": (1, 0, 0)}), "zero OFFSET at LThumb")
     refused(cmu_text([T_POSE, {}], changed={"LeftLeg": (0, -40, 0)}), "0.15 to 0.8 m; got 2.26 m")
     refused(cmu_text([T_POSE]), "must hold frames after the T-pose; got 1 frame")
+
+
+@pytest.mark.parametrize("frame_time", [1e-6, 0.0019, 0.051, 8.3333, 99999])
+def test_a_frame_rate_that_no_recording_has_is_refused(write, frame_time):
+    for fine in (0.002, 0.0083333, 0.05):
+        rate = mocap.read_trial(write(cmu_text([T_POSE, {}], frame_time=fine))).frame_rate
+        assert rate == 1 / fine
+    with pytest.raises(
+        ValueError,
+        match=f"01_01.bvh must have a Frame Time of 0.002 to 0.05 s.*; got {frame_time:g} s",
+    ):
+        mocap.read_trial(write(cmu_text([T_POSE, {}], frame_time=frame_time)))
+
+
+@pytest.mark.parametrize(
+    ("joint", "offset", "match"),
+    [
+        ("LeftHand", (0, 0, 0), "left wrist 0.03 to 0.8 m from left elbow; got 0 m"),
+        ("RightHand", (-500, 0, 0), "right wrist 0.03 to 0.8 m from right elbow; got 42.3 m"),
+        ("LeftForeArm", (0.5, 0, 0), "left elbow .* from left shoulder; got 0.0282 m"),
+        ("RightForeArm", (-15, 0, 0), "right elbow .* from right shoulder; got 0.847 m"),
+        ("LeftFoot", (0, 0, 0), "left ankle .* from left knee; got 0 m"),
+        ("Spine", (0, 20, 0), "spine .* from pelvis; got 1.24 m"),
+        ("Spine1", (0, 0, 0), "01_01.bvh must have an OFFSET of Spine1 of 0.03 to 0.8 m; got 0 m"),
+        ("Spine1", (0, 20, 0), "an OFFSET of Spine1 of 0.03 to 0.8 m; got 1.13 m"),
+    ],
+)
+def test_a_bone_that_no_person_has_is_refused(write, joint, offset, match):
+    with pytest.raises(ValueError, match=match):
+        mocap.read_trial(write(cmu_text([T_POSE, {}], changed={joint: offset})))
+
+
+def test_a_trunk_bone_of_the_skeleton_file_that_no_person_has_is_refused(write):
+    path = write(cmu_text([T_POSE, {}]))
+    for length, got in (("0.1", "0.00564"), ("25", "1.41")):
+        asf = write(ASF.replace("length 2.5", f"length {length}"), "01.asf")
+        with pytest.raises(
+            ValueError,
+            match=f"01_01.bvh must have a thorax bone in its ASF file of .*; got {got} m",
+        ):
+            mocap.read_trial(path, asf)
+
+
+@pytest.mark.parametrize("place", [(999999, 0, 0), (0, -999999, 0), (0, 0, 1800)])
+def test_a_pelvis_out_of_range_in_one_frame_is_refused_with_the_frame(write, place):
+    rows = [T_POSE] + [{}] * 60
+    rows[41] = {"position": place}
+    with pytest.raises(
+        ValueError, match=r"01_01.bvh must keep the pelvis within 100 m .*; got .* m in frame 41,"
+    ):
+        mocap.read_trial(write(cmu_text(rows)))
+    rows[41] = {"position": tuple(number and 1700 for number in place)}  # 96 m: a long walk
+    assert len(mocap.read_trial(write(cmu_text(rows))).jumps) == 2
+
+
+def test_another_number_of_frames_than_the_index_promises_is_refused(write):
+    path = write(cmu_text([T_POSE, {}, {}]))
+    assert len(mocap.read_trial(path, num_frames=2).frame) == 2
+    for wrong in (1, 3):
+        with pytest.raises(
+            ValueError, match=f"01_01.bvh must hold .* as the index says, {wrong + 1}; got 3"
+        ):
+            mocap.read_trial(path, num_frames=wrong)
 
 
 def test_a_missing_skeleton_or_one_of_someone_else_is_refused(write):

@@ -28,18 +28,23 @@ COLUMNS = "split,subject,trial,description,frames_with_t_pose,frame_time_s,bytes
 TRIAL = "train,01,01_01,{},3,0.0083333,1,bvh/01/01_01.bvh"
 
 
+OTHERS = (
+    "validation,16,16_01,run,5,0.0083333,1,bvh/16/16_01.bvh",
+    "test,05,05_01,dance,9,0.0083333,1,bvh/05/05_01.bvh",
+)
+
+
 def index(write, *rows, columns=COLUMNS):
     write("", "data/bvh/01/01_01.bvh")
     write("", "data/bvh/05/05_01.bvh")
+    write("", "data/bvh/16/16_01.bvh")
     return write("\n".join([columns, *rows]) + "\n", "data/INDEX.csv").parent
 
 
 def test_the_index_lists_trials_with_their_files_and_skeletons(write):
-    root = index(
-        write, TRIAL.format('"walk, turn"'), "test,05,05_01,dance,9,0.0083333,1,bvh/05/05_01.bvh"
-    )
+    root = index(write, TRIAL.format('"walk, turn"'), *OTHERS)
     write("", "data/asf/05.asf")
-    first, second = mocap_index.read_index(root)
+    first, second, third = mocap_index.read_index(root)
     assert first == mocap_index.Trial(
         split="train",
         subject="01",
@@ -50,9 +55,10 @@ def test_the_index_lists_trials_with_their_files_and_skeletons(write):
         path=root / "bvh/01/01_01.bvh",
         asf=None,
     )
-    assert (second.split, second.action, second.num_frames) == ("test", "dance", 8)
-    assert second.asf == root / "asf/05.asf"
-    assert mocap_index.read_index(str(root)) == (first, second)
+    assert (second.split, second.action, second.asf) == ("validation", "run", None)
+    assert (third.split, third.action, third.num_frames) == ("test", "dance", 8)
+    assert third.asf == root / "asf/05.asf"
+    assert mocap_index.read_index(str(root)) == (first, second, third)
 
 
 WALK = TRIAL.format("walk")
@@ -63,10 +69,58 @@ WALK = TRIAL.format("walk")
     [
         ([], "line 2: wanted at least one trial; got the end of the file"),
         ([WALK.replace("train", "dev")], "line 2: wanted a split of train, .*; got 'dev'"),
-        ([WALK, WALK], "line 3: wanted each trial once; got 01_01 again"),
+        ([WALK, WALK], "line 3: wanted each trial once; got '01_01' again"),
         (
-            [WALK, WALK.replace("01_01,", "01_02,").replace("train", "test")],
+            [WALK, OTHERS[1].replace("05,05_01", "01,01_02")],
             "line 3: wanted subject 01 in one split; got train and test",
+        ),
+        (
+            [WALK, WALK.replace("01_01,", "01_02,")],
+            "line 3: wanted each file once; got 'bvh/01/01_01.bvh' again",
+        ),
+        (
+            [WALK, WALK.replace("01,01_01", "02,02_01").replace("train", "test")],
+            "line 3: wanted each file once; got 'bvh/01/01_01.bvh' again",
+        ),
+        (
+            [
+                WALK,
+                OTHERS[1]
+                .replace("05,05_01", "02,02_01")
+                .replace("bvh/05/05_01.bvh", "bvh/05/../01/01_01.bvh"),
+            ],
+            "line 3: wanted each file once; got 'bvh/05/../01/01_01.bvh' again",
+        ),
+        (
+            [WALK, OTHERS[1].replace("05,05_01", "1,1_01")],
+            "line 3: wanted one spelling of a subject, '01' as before; got '1'",
+        ),
+        (
+            [WALK.replace("01,01_01", "a1,a1_01"), OTHERS[1].replace("05,05_01", "A1,A1_01")],
+            "line 3: wanted one spelling of a subject, 'a1' as before; got 'A1'",
+        ),
+        *(
+            (
+                [WALK.replace("01,01_01", f"{subject},{subject}_01")],
+                f"line 2: wanted a subject of the letters and digits .*; got '{subject}'",
+            )
+            for subject in (" 01", "../x", "", "\u0661")
+        ),
+        ([WALK, OTHERS[0]], "line 3: wanted trials of each of train, .* and none of test"),
+        ([WALK, OTHERS[1]], "line 3: wanted trials of each of train, .* and none of validation"),
+        ([*OTHERS], "line 3: wanted trials of each of train, .* and none of train"),
+        ([WALK, OTHERS[0] + "\0"], "line 3: wanted text; got a NUL character"),
+        (
+            [WALK, TRIAL.format("x" * 131073)],
+            r"line 3: wanted comma-separated values; got field larger than field limit \(131072\)",
+        ),
+        (
+            [WALK, TRIAL.format('"walk')],
+            "line 3: wanted comma-separated values; got unexpected end",
+        ),
+        (
+            [WALK.replace("bvh/01/", "bvh/01/" + "x" * 5000)],
+            r"line 2: wanted the path of a file inside .*; got 'bvh/01/x+\.\.\.'",
         ),
         ([WALK.replace(",01,", ",02,")], "line 2: wanted a trial named after its subject '02'"),
         ([WALK.replace(",3,", ",1,")], "line 2: wanted frames_with_t_pose of at least 2; got '1'"),
@@ -94,3 +148,17 @@ def test_a_missing_folder_index_or_column_is_refused(write, tmp_path):
     root = index(write, WALK, columns=COLUMNS.replace("split", "fold").replace("path", "file"))
     with pytest.raises(ValueError, match="line 1: wanted the columns .*; got none named split, p"):
         mocap_index.read_index(root)
+    for twice in ("path", "bytes"):
+        root = index(write, WALK + ",1", columns=f"{COLUMNS},{twice}")
+        with pytest.raises(
+            ValueError, match=f"line 1: wanted each column once; got '{twice}' again"
+        ):
+            mocap_index.read_index(root)
+    with pytest.raises(ValueError, match="`root` must be a folder .*; got xxx"):
+        mocap_index.read_index("x" * 5000)
+
+
+def test_a_subject_with_a_long_name_has_no_skeleton(write):
+    name = "x" * 300
+    root = index(write, WALK.replace("01,01_01", f"{name},{name}_01"), *OTHERS)
+    assert mocap_index.read_index(root)[0].asf is None

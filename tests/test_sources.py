@@ -27,6 +27,7 @@ def same_clips(one, other):
         and a.action == b.action
         and torch.equal(a.joints, b.joints)
         and torch.equal(a.frames, b.frames)
+        and a.recording == b.recording
         for a, b in zip(one, other, strict=True)
     )
 
@@ -117,8 +118,9 @@ def fake(monkeypatch):
     """The recordings have known joints: x rises by 1 mm a frame, each person has one height."""
     lengths = {"a": (300, 1.0), "b": (3000, 2.0), "c": (1000, 2.5), "d": (40, 3.0)}
 
-    def read_trial(path, asf):
+    def read_trial(path, asf, num_frames):
         frames, height = lengths[str(path)]
+        assert num_frames == frames
         joints = torch.zeros(frames, 17, 3, dtype=torch.float64)
         joints[..., 0] = 0.001 * torch.arange(frames)[:, None]  # walks along x
         joints[..., 2] = height
@@ -136,11 +138,14 @@ def fake_clips(source, split="train", num_sequences=20, num_frames=5, fps=12.0, 
 
 
 def test_motion_capture_is_balanced_over_subjects_whatever_was_recorded_of_them(fake):
-    clips = fake_clips(fake)
-    assert [clip.subject for clip in clips] == ["01", "02"] * 10
+    clips = fake_clips(fake, num_sequences=200)
+    assert [clip.subject for clip in clips] == ["01", "02"] * 100
     heights = [clip.joints[0, 0, 2].item() for clip in clips if clip.subject == "02"]
     assert set(heights) == {2.0, 2.5}  # within a subject, the longer trial more often
-    assert heights.count(2.0) > heights.count(2.5)
+    assert heights.count(2.0) > 1.5 * heights.count(2.5)
+    recordings = {(clip.joints[0, 0, 2].item(), clip.recording) for clip in clips}
+    assert recordings == {(1.0, 0), (2.0, 1), (2.5, 2)}
+    assert {clip.recording for clip in fake_clips(fake, "test")} == {0}  # counted in each split
 
 
 def test_windows_have_an_even_stride_and_stay_within_the_recording(fake):
@@ -204,6 +209,34 @@ def test_the_subjects_of_a_split_are_those_of_the_index(fake):
     assert fake.subjects("test") == ("03",)
 
 
+def test_every_file_is_read_once_and_before_the_first_clip(fake, monkeypatch):
+    read = mocap.read_trial
+    seen = []
+
+    def counted(path, *rest):
+        seen.append(str(path))
+        return read(path, *rest)
+
+    monkeypatch.setattr(mocap, "read_trial", counted)
+    next(fake.clips("train", 20, 5, 12.0, 0))
+    assert seen == ["a", "b", "c", "d"]
+    fake_clips(fake), fake_clips(fake, "test")
+    assert len(seen) == 4
+
+
+def test_a_bad_test_file_is_refused_before_a_training_clip(fake, monkeypatch):
+    read = mocap.read_trial
+
+    def picky(path, *rest):
+        if str(path) == "d":
+            raise ValueError("d must be good; got bad")
+        return read(path, *rest)
+
+    monkeypatch.setattr(mocap, "read_trial", picky)
+    with pytest.raises(ValueError, match="d must be good; got bad"):
+        next(fake.clips("train", 20, 5, 12.0, 0))
+
+
 # --- which source
 
 
@@ -226,6 +259,11 @@ def test_a_missing_motion_capture_folder_is_one_sentence(monkeypatch, tmp_path):
         "data.source mocap needs a folder of BVH files in $DI2POSE_MOCAP_ROOT; "
         f"got {str(tmp_path / 'nowhere')!r}"
     )
+    monkeypatch.setenv("DI2POSE_MOCAP_ROOT", "x" * 5000)
+    with pytest.raises(
+        ValueError, match="data.source mocap needs a folder of BVH files .* got 'xx"
+    ):
+        sources.open_source(config_for("mocap"))
 
 
 def test_without_the_variable_the_folder_beside_the_repository_is_looked_for(monkeypatch, tmp_path):
@@ -309,6 +347,14 @@ def test_three_real_trials_go_through_data_preparation(three_trials, monkeypatch
         assert 0.35 < bone_lengths(data.take("pose"))[:, 1].mean() < 0.5  # a thigh, metres
         assert data.take("visible").any(dim=1).all()
         assert data.take("image").float().std(dim=(1, 2, 3)).min() > 1  # pictures of something
+    index = (folder / "INDEX.csv").read_text()
+    count = chosen[2]["frames_with_t_pose"]
+    (folder / "INDEX.csv").write_text(index.replace(f",{count},", f",{int(count) + 1},"))
+    wrong = sources.open_source(SimpleNamespace(seed=0, data=data_config))
+    name = Path(chosen[2]["path"]).name
+    with pytest.raises(ValueError, match=f"{name} must hold .* {int(count) + 1}; got {count}"):
+        prepare_dataset(tmp_path / "wrong", wrong, data_config, seed=0)
+    assert not list((tmp_path / "wrong").rglob("meta.json"))  # not even of train
     (folder / chosen[0]["path"]).unlink()
     with pytest.raises(ValueError, match="INDEX.csv, line 2: wanted the path of a file inside"):
         sources.open_source(SimpleNamespace(seed=0, data=data_config))
