@@ -9,6 +9,7 @@ import math
 
 import torch
 
+from di2pose_lib.appearance import check_image_size
 from di2pose_lib.checks import check_tensor, require
 
 
@@ -38,7 +39,22 @@ def look_at(position, target):
 
 
 def to_camera(joints_world, position, rotation):
-    """World joints (B, J, 3) in the camera frame: R (x − position), metres."""
+    """World joints in the camera frame: R (x − position).
+
+    Args:
+        joints_world: float (B, J, 3), metres.
+        position: camera centres in the world, float (B, 3), metres.
+        rotation: float (B, 3, 3), as `look_at` gives it.
+
+    Returns:
+        float (B, J, 3), metres.
+
+    Raises:
+        ValueError: wrong shapes, NaN or infinity.
+    """
+    batch = check_tensor("joints_world", joints_world, ("B", "J", 3), "float")["B"]
+    check_tensor("position", position, (batch, 3), "float")
+    check_tensor("rotation", rotation, (batch, 3, 3), "float")
     return (joints_world - position[:, None]) @ rotation.transpose(-1, -2)
 
 
@@ -64,7 +80,13 @@ def crop_intrinsics(joints_camera, image_size, enlarge=1.25):
 
     Returns:
         float (B, 4): fx, fy, cx, cy in pixels of the crop; fx = fy.
+
+    Raises:
+        ValueError: wrong shapes, joints behind the camera, a crop without pixels.
     """
+    check_tensor("joints_camera", joints_camera, ("B", "J", 3), "float")
+    check_image_size(image_size)
+    require(0 < enlarge < math.inf, f"`enlarge` must be positive and finite; got {enlarge}")
     height, width = image_size
     unit = torch.tensor([1.0, 1.0, 0.0, 0.0], dtype=joints_camera.dtype)
     rays = project(joints_camera, unit.to(joints_camera.device).expand(len(joints_camera), 4))
@@ -78,7 +100,26 @@ def crop_intrinsics(joints_camera, image_size, enlarge=1.25):
 
 
 def ring_positions(azimuths_deg, radius, height):
-    """Camera centres (n, 3) on a ring around the world's origin, metres."""
+    """Camera centres on a ring around the world's origin.
+
+    Args:
+        azimuths_deg: n ≥ 1 angles about the vertical, degrees from the x axis.
+        radius: metres, positive.
+        height: metres.
+
+    Returns:
+        float64 (n, 3), metres.
+
+    Raises:
+        ValueError: no camera, a radius that is not positive, NaN or infinity.
+    """
+    azimuths_deg = [float(azimuth) for azimuth in azimuths_deg]
+    require(len(azimuths_deg) > 0, "`azimuths_deg` must name at least one camera; got []")
+    require(
+        all(map(math.isfinite, azimuths_deg)), f"`azimuths_deg` must be finite; got {azimuths_deg}"
+    )
+    require(0 < radius < math.inf, f"`radius` must be positive and finite; got {radius}")
+    require(math.isfinite(height), f"`height` must be finite; got {height}")
     angles = torch.tensor([math.radians(a) for a in azimuths_deg], dtype=torch.float64)
     heights = torch.full_like(angles, height)
     return torch.stack([radius * angles.cos(), radius * angles.sin(), heights], dim=-1)

@@ -2,6 +2,8 @@
 
 import dataclasses
 import math
+import re
+import sys
 import types
 import typing
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from di2pose_lib.skeleton import NUM_JOINTS
 SCALES = ("smoke", "lesson", "paper")
 SOURCES = ("synthetic", "mocap")
 BACKBONES = ("small", "vitpose")
+MOST_CODES = 2**20  # the denoiser scores every one of them for each token
 
 
 def _positive(section, config, *names):
@@ -34,6 +37,12 @@ def _share(section, config, *names):
         require(0 <= value <= 1, f"`{section}.{name}` must lie in [0, 1]; got {value}")
 
 
+def _below_one(section, config, *names):
+    for name in names:
+        value = getattr(config, name)
+        require(0 <= value < 1, f"`{section}.{name}` must lie in [0, 1); got {value}")
+
+
 @dataclass(frozen=True)
 class CameraRing:
     """Cameras on a ring around the scene; each pans to keep the person in view."""
@@ -43,8 +52,16 @@ class CameraRing:
     height: float  # metres
 
     def __post_init__(self):
-        require(len(self.azimuths_deg) > 0, "`azimuths_deg` must name at least one camera; got []")
+        require(
+            len(self.azimuths_deg) > 0,
+            "`cameras.azimuths_deg` must name at least one camera; got []",
+        )
         _positive("cameras", self, "radius")
+
+    @property
+    def places(self):
+        """Where the cameras stand: a set of (azimuth in [0, 360), radius, height)."""
+        return {(azimuth % 360, self.radius, self.height) for azimuth in self.azimuths_deg}
 
 
 @dataclass(frozen=True)
@@ -72,11 +89,17 @@ class DataConfig:
         counts = [f.name for f in dataclasses.fields(self) if f.type in (int, "int")]
         _positive("data", self, "frames_per_second", *counts)
         _share("data", self, "train_occluder_share")
-        shared = set(self.train_cameras.azimuths_deg) & set(self.test_cameras.azimuths_deg)
+        shared = sorted(self.train_cameras.places & self.test_cameras.places)
         require(
             not shared,
-            f"`data.test_cameras` must differ from the train cameras; both stand at {shared}",
+            "`data.test_cameras` must stand where no train camera stands; "
+            f"got (azimuth, radius, height) {', '.join(map(str, shared))} in both",
         )
+
+    @property
+    def num_train_images(self):
+        """Rows of the train split."""
+        return self.train_sequences * self.frames_per_sequence
 
     @property
     def image_size(self):
@@ -101,7 +124,7 @@ class OptimizerConfig:
     def __post_init__(self):
         names = ("epochs", "batch_size", "learning_rate", "clip_norm", "checkpoint_every")
         _positive("optimizer", self, *names)
-        _share("optimizer", self, "beta2", "ema_decay")
+        _below_one("optimizer", self, "beta2", "ema_decay")
         _not_negative("optimizer", self, "weight_decay", "warmup_steps")
 
 
@@ -129,7 +152,11 @@ class EncoderConfig:
             "`encoder.checkpoint` must be given for backbone vitpose and empty for small; "
             f"got {self.checkpoint!r} with {self.backbone}",
         )
-        _positive("encoder", self, "patch_size", "width", "layers", "heads", "heatmap_sigma")
+        _positive("encoder", self, "width", "layers", "heads", "heatmap_sigma")
+        require(  # with VitPose's padding of 2, smaller patches give another grid
+            self.backbone == "vitpose" or self.patch_size >= 5,
+            f"`encoder.patch_size` must be at least 5; got {self.patch_size}",
+        )
         require(
             self.width % self.heads == 0,
             f"`encoder.width` must be a multiple of heads = {self.heads}; got {self.width}",
@@ -154,10 +181,26 @@ class TokenizerConfig:
         object.__setattr__(self, "levels", tuple(self.levels))
         names = [f.name for f in dataclasses.fields(self) if f.name != "levels"]
         _positive("tokenizer", self, *names)
+        narrowest = min(self.width, self.decoder_width)
+        require(
+            round(narrowest * self.mlp_ratio) >= 1,
+            f"`tokenizer.mlp_ratio` must leave at least 1 of {narrowest} channels; "
+            f"got {self.mlp_ratio}",
+        )
         check_levels(self.levels)
+        require(
+            self.num_codes <= MOST_CODES,
+            f"`tokenizer.levels` must multiply to at most {MOST_CODES} codes; "
+            f"got {list(self.levels)}",
+        )
         require(
             self.local_joints % 2 == 1,
             f"`tokenizer.local_joints` must be odd; got {self.local_joints}",
+        )
+        require(
+            self.local_joints <= self.num_joints,
+            f"`tokenizer.local_joints` must not exceed num_joints = {self.num_joints}; "
+            f"got {self.local_joints}",
         )
 
     @property
@@ -177,7 +220,7 @@ class TokenizerStageConfig:
     optimizer: OptimizerConfig
 
     def __post_init__(self):
-        _share("tokenizer", self, "scale_range")
+        _below_one("tokenizer", self, "scale_range")  # a share of 1 would leave a point
 
 
 @dataclass(frozen=True)
@@ -195,7 +238,10 @@ class DiffusionConfig:
     optimizer: OptimizerConfig
 
     def __post_init__(self):
-        _positive("diffusion", self, "num_steps", "width", "layers", "heads")
+        _positive("diffusion", self, "width", "layers", "heads")
+        require(  # the notebooks show quarters of the chain
+            self.num_steps >= 4, f"`diffusion.num_steps` must be at least 4; got {self.num_steps}"
+        )
         _share("diffusion", self, "final_occlude_rate", "final_replace_rate")
         _not_negative("diffusion", self, "aux_weight")
         total = self.final_occlude_rate + self.final_replace_rate
@@ -245,6 +291,19 @@ class Config:
             f"`scale` must be one of {', '.join(SCALES)}; got {self.scale!r}",
         )
         require(self.seed >= 0, f"`seed` must not be negative; got {self.seed}")
+        joints = self.tokenizer.sizes.num_joints
+        require(
+            joints == NUM_JOINTS,
+            f"`tokenizer.sizes.num_joints` must be {NUM_JOINTS} as in the data; got {joints}",
+        )
+        images = self.data.num_train_images
+        for section in ("encoder", "tokenizer", "diffusion"):
+            batch_size = getattr(self, section).optimizer.batch_size
+            require(
+                batch_size <= images,
+                f"`{section}.optimizer.batch_size` must not exceed the {images} training images "
+                f"(data.train_sequences times data.frames_per_sequence); got {batch_size}",
+            )
         patch = self.encoder.patch_size
         require(
             all(size % patch == 0 for size in self.data.image_size),
@@ -256,6 +315,12 @@ class Config:
             "`evaluation.num_inference_steps` must not exceed diffusion.num_steps = "
             f"{self.diffusion.num_steps}; got {self.evaluation.num_inference_steps}",
         )
+
+
+def _named_as_in_the_file(sentence, where):
+    """A section's own refusal, with its fields named by their whole path."""
+    wanted, got, value = sentence.partition("; got ")
+    return re.sub(r"`(?:\w+\.)?(\w+)`", rf"`{where}.\1`", wanted) + got + value
 
 
 def _build(kind, value, where):
@@ -271,15 +336,22 @@ def _build(kind, value, where):
         optional = {n for n, f in fields.items() if f.default is not dataclasses.MISSING}
         missing = [name for name in fields if name not in value and name not in optional]
         require(not missing, f"`{prefix}{missing[0] if missing else ''}` is missing")
-        return kind(**{k: _build(hints[k], v, f"{prefix}{k}") for k, v in value.items()})
+        parts = {k: _build(hints[k], v, f"{prefix}{k}") for k, v in value.items()}
+        try:
+            return kind(**parts)
+        except ValueError as error:
+            sentence = _named_as_in_the_file(str(error), where) if where else str(error)
+            raise ValueError(sentence) from None
     if isinstance(kind, types.GenericAlias):
         require(isinstance(value, list), f"`{where}` must be a list; got {value!r}")
         return tuple(_build(kind.__args__[0], item, where) for item in value)
     if kind is float and type(value) is int:
+        largest = int(sys.float_info.max)
+        require(abs(value) <= largest, f"`{where}` must be finite as a float; got {value}")
         return float(value)
     require(type(value) is kind, f"`{where}` must be {kind.__name__}; got {value!r}")
     if kind is float:
-        require(value == value and abs(value) != float("inf"), f"`{where}` must be finite")
+        require(math.isfinite(value), f"`{where}` must be finite; got {value}")
     return value
 
 
@@ -299,20 +371,29 @@ def config_from_dict(values, source="params"):
         raise ValueError(f"{source}: {error}") from None
 
 
+def _yaml_fault(error):
+    """What is wrong with a file that is no YAML, and in which line where that is known."""
+    mark = getattr(error, "problem_mark", None)
+    what = getattr(error, "problem", None) or str(error) or type(error).__name__
+    what = what.splitlines()[0].split(" with value ")[0]  # of a key that stands there twice
+    return f"{what} in line {mark.line + 1}" if mark else what
+
+
 def load_config(path):
     """The `Config` in a YAML 1.2 file (so that 1e-4 is a number).
 
     Raises:
-        ValueError: missing file, bad YAML, unknown key, wrong type, contradiction.
+        ValueError: no file, bad YAML, unknown key, wrong type, contradiction.
     """
     from ruamel.yaml import YAML, YAMLError
 
     path = Path(path)
+    require(not path.is_dir(), f"{path}: the parameters file must be a file; got a folder")
     require(path.is_file(), f"{path}: the parameters file does not exist")
     try:
         values = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not valid YAML: {str(error).splitlines()[0]}") from None
+    except (YAMLError, ValueError, RecursionError) as error:  # ValueError: the 99th of a month
+        raise ValueError(f"{path}: not valid YAML: {_yaml_fault(error)}") from None
     return config_from_dict(values, source=str(path))
 
 

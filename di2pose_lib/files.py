@@ -5,12 +5,14 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
 
 import torch
 
+from di2pose_lib.checks import require
 from di2pose_lib.progress import note
 
 
@@ -23,14 +25,37 @@ def _sync(path):
         os.close(descriptor)
 
 
+def _remove_stale(path):
+    """Remove the temporaries of `path` that killed writers left: nobody holds their locks."""
+    name = re.compile(re.escape(f".{path.name}.") + "[a-z0-9_]{8}")  # as mkstemp makes it
+    for stale in filter(lambda entry: name.fullmatch(entry.name), list(path.parent.iterdir())):
+        # OSError: its writer is at work, has just ended, or is another user's.
+        with contextlib.suppress(OSError), open(stale, "rb") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            stale.unlink()
+
+
+def _new_temporary(path):
+    """(descriptor, path) of an empty file beside `path`, locked as long as it is open."""
+    while True:
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if os.fstat(descriptor).st_nlink:
+            return descriptor, Path(name)
+        os.close(descriptor)  # taken for a stale one before it was locked
+
+
 @contextlib.contextmanager
 def atomic_file(path):
-    """Yield a temporary path beside `path`; on success it replaces `path`, durably."""
+    """Yield a temporary path beside `path`; on success it replaces `path`, durably.
+
+    What killed writers of the same `path` left behind is removed. Writers that live do
+    not disturb each other: the last one's file stays.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(descriptor)
-    temporary = Path(name)
+    _remove_stale(path)
+    descriptor, temporary = _new_temporary(path)
     try:
         yield temporary
         _sync(temporary)
@@ -39,6 +64,7 @@ def atomic_file(path):
         _sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+        os.close(descriptor)
 
 
 @contextlib.contextmanager
@@ -93,16 +119,20 @@ def write_json(path, value):
     write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
+def _check_file(path):
+    require(not Path(path).is_dir(), f"{path} must be a file; got a folder")
+    require(Path(path).is_file(), f"{path} does not exist")
+
+
 def read_json(path):
     """The value in a JSON file.
 
     Raises:
-        ValueError: the file is missing or is not JSON; one sentence names it.
+        ValueError: the file is missing, a folder, or not JSON; one sentence names it.
     """
+    _check_file(path)
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ValueError(f"{path} does not exist") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} must hold JSON; got {error}") from None
 
@@ -118,15 +148,18 @@ def load_tensors(path):
     """What `save_tensors` wrote; never unpickles anything but plain data.
 
     Raises:
-        ValueError: the file is missing, damaged, or holds other objects.
+        ValueError: the file is missing, a folder, damaged, or holds other objects.
     """
-    if not Path(path).is_file():
-        raise ValueError(f"{path} does not exist")
+    _check_file(path)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{path} must hold tensors saved by this library; got: {reason}") from None
+        lines = str(error).splitlines() or [type(error).__name__]
+        reason = lines[0].split(". ")[0].rstrip(".")
+        raise ValueError(
+            f"{path} must hold tensors saved by this library; got a damaged file or another kind "
+            f"({reason}): remove it to start anew"
+        ) from None
 
 
 def fingerprint(value):

@@ -2,6 +2,8 @@
 
 import torch
 
+from di2pose_lib.checks import check_tensor
+
 JOINT_NAMES = (
     "pelvis",
     "right hip",
@@ -55,12 +57,29 @@ ACTIONS = (
 )
 
 
+def _check_joints(joints, num_joints):
+    leading = tuple(getattr(joints, "shape", ()))[:-2]
+    check_tensor("joints", joints, (*leading, num_joints, 3), "float")
+
+
 def root_relative(joints):
-    """Joints (..., J, 3) with the pelvis moved to the origin."""
+    """Joints (..., J, 3) with the pelvis moved to the origin.
+
+    Raises:
+        TypeError: not a tensor.
+        ValueError: another shape, no floats, NaN or infinity.
+    """
+    _check_joints(joints, "J")
     return joints - joints[..., :1, :]
 
 
 def bone_lengths(joints):
-    """Lengths (..., 16) in metres of `BONES`, from joints (..., 17, 3) in metres."""
+    """Lengths (..., 16) in metres of `BONES`, from joints (..., 17, 3) in metres.
+
+    Raises:
+        TypeError: not a tensor.
+        ValueError: another shape, no floats, NaN or infinity.
+    """
+    _check_joints(joints, NUM_JOINTS)
     parents, children = (torch.tensor(ends) for ends in zip(*BONES, strict=True))
     return (joints[..., children, :] - joints[..., parents, :]).norm(dim=-1)

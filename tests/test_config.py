@@ -1,6 +1,7 @@
 """params.yaml is the one source: what it may say, and one sentence for what it may not."""
 
 import copy
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from di2pose_lib.files import fingerprint
 
 SMOKE = Path(__file__).resolve().parents[1] / "pipelines" / "smoke" / "params.yaml"
 VALUES = YAML(typ="safe", pure=True).load(SMOKE.read_text(encoding="utf-8"))
+IMAGES = VALUES["data"]["train_sequences"] * VALUES["data"]["frames_per_sequence"]
 
 
 def changed(path, value):
@@ -43,9 +45,9 @@ def test_a_config_and_its_dict_are_the_same_thing():
 
 
 def test_whole_numbers_serve_as_floats_and_small_floats_need_no_point(tmp_path):
-    text = SMOKE.read_text(encoding="utf-8")
-    assert "aux_weight: 5.0e-4" in text
-    (tmp_path / "params.yaml").write_text(text.replace("5.0e-4", "5e-4"))
+    text, count = re.subn("aux_weight: .*", "aux_weight: 5e-4", SMOKE.read_text(encoding="utf-8"))
+    assert count == 1
+    (tmp_path / "params.yaml").write_text(text)
     assert config.load_config(tmp_path / "params.yaml").diffusion.aux_weight == 5e-4
     loaded = config.config_from_dict(changed("data.frames_per_second", 2))
     assert type(loaded.data.frames_per_second) is float
@@ -69,8 +71,13 @@ REFUSED = [
     ("encoder.checkpoint", None, "`encoder.checkpoint` must be str; got None"),
     ("diffusion.aux_weight", "1e-4", "`diffusion.aux_weight` must be float; got '1e-4'"),
     ("diffusion.aux_weight", False, "`diffusion.aux_weight` must be float; got False"),
-    ("diffusion.aux_weight", float("nan"), "`diffusion.aux_weight` must be finite"),
-    ("tokenizer.optimizer.learning_rate", float("inf"), "`tokenizer.optimizer.learning_rate` must"),
+    ("diffusion.aux_weight", float("nan"), "`diffusion.aux_weight` must be finite; got nan"),
+    (
+        "tokenizer.optimizer.learning_rate",
+        float("-inf"),
+        "`tokenizer.optimizer.learning_rate` must be finite; got -inf",
+    ),
+    ("diffusion.aux_weight", 10**309, "`diffusion.aux_weight` must be finite as a float; got 1000"),
     ("tokenizer.sizes.levels", 125, "`tokenizer.sizes.levels` must be a list; got 125"),
     ("tokenizer.sizes.levels", [5, "5"], "`tokenizer.sizes.levels` must be int; got '5'"),
     # out of range
@@ -80,20 +87,57 @@ REFUSED = [
     ("data.train_sequences", 0, "`data.train_sequences` must be positive; got 0"),
     ("data.image_width", -48, "`data.image_width` must be positive; got -48"),
     ("data.train_occluder_share", 1.5, "`data.train_occluder_share` must lie in [0, 1]; got 1.5"),
-    ("data.train_cameras.azimuths_deg", [], "`azimuths_deg` must name at least one camera"),
-    ("data.train_cameras.radius", 0.0, "`cameras.radius` must be positive; got 0.0"),
+    (
+        "data.train_cameras.azimuths_deg",
+        [],
+        "`data.train_cameras.azimuths_deg` must name at least one camera; got []",
+    ),
+    ("data.test_cameras.radius", 0.0, "`data.test_cameras.radius` must be positive; got 0.0"),
     ("encoder.backbone", "resnet", "`encoder.backbone` must be one of small, vitpose"),
     ("encoder.layers", 0, "`encoder.layers` must be positive; got 0"),
-    ("encoder.optimizer.batch_size", 0, "`optimizer.batch_size` must be positive; got 0"),
-    ("encoder.optimizer.warmup_steps", -1, "`optimizer.warmup_steps` must not be negative"),
-    ("encoder.optimizer.weight_decay", -0.1, "`optimizer.weight_decay` must not be negative"),
-    ("encoder.optimizer.ema_decay", 1.1, "`optimizer.ema_decay` must lie in [0, 1]; got 1.1"),
-    ("tokenizer.sizes.levels", [], "`levels` must"),
-    ("tokenizer.sizes.levels", [5, 1], "`levels` must"),
-    ("tokenizer.sizes.local_joints", 2, "`tokenizer.local_joints` must be odd; got 2"),
-    ("tokenizer.scale_range", -0.1, "`tokenizer.scale_range` must lie in [0, 1]; got -0.1"),
+    ("encoder.patch_size", 4, "`encoder.patch_size` must be at least 5; got 4"),
+    ("encoder.optimizer.batch_size", 0, "`encoder.optimizer.batch_size` must be positive; got 0"),
+    ("tokenizer.optimizer.epochs", 0.0, "`tokenizer.optimizer.epochs` must be positive; got 0.0"),
+    (
+        "diffusion.optimizer.warmup_steps",
+        -1,
+        "`diffusion.optimizer.warmup_steps` must not be negative; got -1",
+    ),
+    (
+        "encoder.optimizer.weight_decay",
+        -0.1,
+        "`encoder.optimizer.weight_decay` must not be negative; got -0.1",
+    ),
+    (
+        "encoder.optimizer.ema_decay",
+        1.0,
+        "`encoder.optimizer.ema_decay` must lie in [0, 1); got 1.0",
+    ),
+    ("encoder.optimizer.beta2", 1.0, "`encoder.optimizer.beta2` must lie in [0, 1); got 1.0"),
+    ("tokenizer.sizes.num_tokens", 0, "`tokenizer.sizes.num_tokens` must be positive; got 0"),
+    ("tokenizer.sizes.levels", [], "`tokenizer.sizes.levels` must be one or more integers in"),
+    ("tokenizer.sizes.levels", [5, 1], "`tokenizer.sizes.levels` must be one or more integers in"),
+    (
+        "tokenizer.sizes.levels",
+        [2] * 20 + [3],
+        "`tokenizer.sizes.levels` must multiply to at most 1048576 codes; got [2, 2,",
+    ),
+    ("tokenizer.sizes.local_joints", 2, "`tokenizer.sizes.local_joints` must be odd; got 2"),
+    (
+        "tokenizer.sizes.local_joints",
+        19,
+        "`tokenizer.sizes.local_joints` must not exceed num_joints = 17; got 19",
+    ),
+    (
+        "tokenizer.sizes.mlp_ratio",
+        0.001,
+        "`tokenizer.sizes.mlp_ratio` must leave at least 1 of 64 channels; got 0.001",
+    ),
+    ("tokenizer.sizes.num_joints", 18, "`tokenizer.sizes.num_joints` must be 17 as in the data"),
+    ("tokenizer.scale_range", -0.1, "`tokenizer.scale_range` must lie in [0, 1); got -0.1"),
+    ("tokenizer.scale_range", 1.0, "`tokenizer.scale_range` must lie in [0, 1); got 1.0"),
     ("diffusion.precision", "half", "`diffusion.precision` must be float32 or bfloat16"),
-    ("diffusion.num_steps", 0, "`diffusion.num_steps` must be positive; got 0"),
+    ("diffusion.num_steps", 0, "`diffusion.num_steps` must be at least 4; got 0"),
     ("diffusion.final_occlude_rate", 1.2, "`diffusion.final_occlude_rate` must lie in [0, 1]"),
     ("diffusion.aux_weight", -1.0, "`diffusion.aux_weight` must not be negative; got -1.0"),
     ("evaluation.num_hypotheses", 0, "`evaluation.num_hypotheses` must be positive; got 0"),
@@ -109,11 +153,15 @@ REFUSED = [
     ("encoder.backbone", "vitpose", "`encoder.checkpoint` must be given for backbone vitpose"),
     ("encoder.patch_size", 10, "must be multiples of encoder.patch_size = 10; got (64, 48)"),
     ("evaluation.num_inference_steps", 101, "must not exceed diffusion.num_steps = 100; got 101"),
-    (
-        "data.test_cameras.azimuths_deg",
-        [45.0, 50.0],
-        "`data.test_cameras` must differ from the train cameras; both stand at {45.0}",
-    ),
+    *[
+        (
+            f"{section}.optimizer.batch_size",
+            IMAGES + 1,
+            f"`{section}.optimizer.batch_size` must not exceed the {IMAGES} training images "
+            f"(data.train_sequences times data.frames_per_sequence); got {IMAGES + 1}",
+        )
+        for section in ("encoder", "tokenizer", "diffusion")
+    ],
 ]
 
 
@@ -132,8 +180,10 @@ def test_what_cannot_be_meant_is_refused_in_one_sentence(path, value, sentence):
     [
         ("", "parameters must be named sections; got NoneType"),
         ("- 1\n", "parameters must be named sections; got list"),
-        ("scale: [", "not valid YAML: "),
-        ("scale: smoke\nscale: lesson\n", "not valid YAML: "),
+        ("scale: [", "not valid YAML: expected the node content, but found '<stream end>' in line"),
+        ("a: 1\nscale: x\nscale: y\n", 'not valid YAML: found duplicate key "scale" in line 3'),
+        ("day: 2020-01-99\n", "not valid YAML: day "),
+        ("a: " + "[" * 3000, "not valid YAML: "),
         (b"\xff\xfe\xff", "not valid YAML: "),
         ("a: !!python/object/apply:os.getcwd []\n", "not valid YAML: "),
     ],
@@ -151,3 +201,43 @@ def test_a_file_that_holds_no_parameters_is_refused_by_name(tmp_path, content, s
 def test_a_missing_file_is_refused_by_name(tmp_path):
     with pytest.raises(ValueError, match="none.yaml: the parameters file does not exist"):
         config.load_config(tmp_path / "none.yaml")
+
+
+def test_a_folder_is_refused_by_name(tmp_path):
+    with pytest.raises(ValueError, match=f"^{tmp_path}: the parameters file must be a file; got a"):
+        config.load_config(tmp_path)
+
+
+def rings(azimuths_deg, radius, height):
+    """The smoke parameters with other test cameras; a train camera is at (45, 4.5, 1.5)."""
+    ring = {"azimuths_deg": azimuths_deg, "radius": radius, "height": height}
+    return changed("data.test_cameras", ring)
+
+
+def test_test_cameras_stand_where_no_train_camera_stands():
+    for azimuth in (45.0, 405.0, -315.0):
+        sentence = (
+            r"^p: `data.test_cameras` must stand where .*; got .* \(45.0, 4.5, 1.5\) in both$"
+        )
+        with pytest.raises(ValueError, match=sentence):
+            config.config_from_dict(rings([50.0, azimuth], 4.5, 1.5), "p")
+    for radius, height in ((4.6, 1.5), (4.5, 1.4)):  # nearer or higher is another camera
+        config.config_from_dict(rings([45.0], radius, height))
+
+
+def test_what_stands_at_the_edge_of_the_allowed_is_taken():
+    for path, value in (
+        ("tokenizer.sizes.levels", [2] * 20),
+        ("tokenizer.sizes.local_joints", 17),
+        ("tokenizer.sizes.num_joints", 17),
+        ("tokenizer.scale_range", 0.0),
+        ("diffusion.optimizer.batch_size", IMAGES),
+    ):
+        config.config_from_dict(changed(path, value))
+
+
+@pytest.mark.parametrize("pipeline", [".", "pipelines/smoke", "pipelines/mocap", "pipelines/paper"])
+def test_the_parameters_of_every_pipeline_are_taken(pipeline):
+    loaded = config.load_config(SMOKE.parents[2] / pipeline / "params.yaml")
+    data = loaded.data
+    assert data.num_train_images == data.train_sequences * data.frames_per_sequence

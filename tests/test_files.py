@@ -2,6 +2,8 @@
 
 import os
 import pickle
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -46,6 +48,85 @@ def test_a_file_appears_under_its_name_only_when_it_is_whole(tmp_path):
         assert temporary.parent == path.parent  # else the rename would be a copy
     assert path.read_text() == "whole"
     assert names(path.parent) == ["a.txt"]
+
+
+WRITER = """
+import sys
+
+from di2pose_lib import files
+
+with files.atomic_file(sys.argv[1]) as temporary:
+    temporary.write_text("from another process")
+    print(temporary.name, flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def begin_to_write():
+    """`begin_to_write(path)`: (process, name of its temporary) of a writer in mid-write."""
+    processes = []
+
+    def begin(path):
+        process = subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        processes.append(process)
+        return process, process.stdout.readline().strip()
+
+    yield begin
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def test_what_a_killed_writer_left_of_a_file_goes_with_the_next_write(tmp_path, begin_to_write):
+    process, temporary = begin_to_write(tmp_path / "a.txt")
+    others = [".a.txt.notes", ".a.txt.unfinished", ".a.txt.abcd.txt", "a.txt.abcdefgh", ".b.txt"]
+    for other in others:
+        (tmp_path / other).write_text("kept")
+    process.kill()
+    process.wait()
+    assert names(tmp_path) == sorted([*others, temporary])
+    files.write_text(tmp_path / "b.txt", "another file")
+    files.write_text(tmp_path / "a", "a shorter name")
+    assert temporary in names(tmp_path)
+    files.write_text(tmp_path / "a.txt", "whole")
+    assert names(tmp_path) == sorted([*others, "a", "a.txt", "b.txt"])
+
+
+def test_a_writer_at_work_in_another_process_is_not_disturbed(tmp_path, begin_to_write):
+    path = tmp_path / "a.txt"
+    process, temporary = begin_to_write(path)
+    files.write_text(path, "first")
+    assert names(tmp_path) == sorted([temporary, "a.txt"])
+    assert path.read_text() == "first"
+    process.communicate("go on\n")
+    assert process.returncode == 0
+    assert path.read_text() == "from another process"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_a_temporary_taken_before_its_lock_is_made_anew(tmp_path, monkeypatch):
+    made, taken = files.tempfile.mkstemp, []
+
+    def taken_once(**options):
+        descriptor, name = made(**options)
+        if not taken:
+            taken.append(name)
+            os.unlink(name)
+        return descriptor, name
+
+    monkeypatch.setattr(files.tempfile, "mkstemp", taken_once)
+    path = tmp_path / "a.txt"
+    with files.atomic_file(path) as temporary:
+        temporary.write_text("whole")
+        files.write_text(path, "another writer's")
+        assert taken and temporary.exists()
+    assert path.read_text() == "whole"
 
 
 def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):
@@ -98,6 +179,12 @@ def test_missing_files_are_refused_by_name(tmp_path):
         files.load_tensors(tmp_path / "none.pt")
 
 
+def test_folders_are_no_files_and_refused_by_name(tmp_path):
+    for read in (files.read_json, files.load_tensors):
+        with pytest.raises(ValueError, match=f"^{tmp_path} must be a file; got a folder$"):
+            read(tmp_path)
+
+
 def test_tensors_come_back_bit_for_bit(tmp_path):
     value = {"step": 3, "w": torch.randn(5, 2), "rows": [torch.arange(3), None, "name", 0.1]}
     files.save_tensors(tmp_path / "v.pt", value)
@@ -117,7 +204,9 @@ def test_equal_tensors_make_equal_bytes_whatever_the_file_is_called(tmp_path):
 def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(tmp_path):
     victim = tmp_path / "made-by-the-pickle"
     torch.save({"w": RunsCode(victim)}, tmp_path / "evil.pt")
-    with pytest.raises(ValueError, match="evil.pt must hold tensors saved by this library; got: "):
+    with pytest.raises(
+        ValueError, match="evil.pt must hold tensors saved by this library; got a damaged "
+    ):
         files.load_tensors(tmp_path / "evil.pt")
     (tmp_path / "plain.pt").write_bytes(pickle.dumps(RunsCode(victim), protocol=2))
     with pytest.raises(ValueError, match="plain.pt must hold tensors saved by this library"):
@@ -130,8 +219,23 @@ def test_a_truncated_checkpoint_is_refused(tmp_path, kept):
     path = tmp_path / "v.pt"
     files.save_tensors(path, {"w": torch.randn(100)})
     path.write_bytes(path.read_bytes()[:kept])
-    with pytest.raises(ValueError, match="v.pt must hold tensors saved by this library; got: "):
+    with pytest.raises(
+        ValueError, match="v.pt must hold tensors saved by this library; got a damaged "
+    ):
         files.load_tensors(path)
+
+
+def test_a_damaged_checkpoint_is_refused_in_a_sentence_that_says_what_to_do(tmp_path):
+    path = tmp_path / "v.pt"
+    files.save_tensors(path, {"w": torch.randn(100)})
+    for content in (b"", b".", b"hello\nworld", path.read_bytes()[:10], path.read_bytes()[:400]):
+        path.write_bytes(content)
+        with pytest.raises(ValueError) as refusal:
+            files.load_tensors(path)
+        text = str(refusal.value)
+        assert text.startswith(f"{path} must hold tensors saved by this library; got ")
+        assert text.endswith("): remove it to start anew")
+        assert "\n" not in text and ". " not in text
 
 
 def test_a_fingerprint_depends_on_the_values_and_not_on_the_order_of_keys():

@@ -85,3 +85,27 @@ def test_bone_lengths_ignore_place_and_turn_and_follow_scale():
     moved = 2.5 * joints @ turn.Q.T + torch.tensor([1.0, -2.0, 3.0], dtype=torch.float64)
     assert bone_lengths(joints).shape == (3, 16)
     torch.testing.assert_close(bone_lengths(moved), 2.5 * bone_lengths(joints))
+
+
+@pytest.mark.parametrize("leading", [(), (2,), (2, 5)])
+def test_joints_have_any_leading_axes(leading):
+    assert bone_lengths(torch.zeros(*leading, 17, 3)).shape == (*leading, 16)
+    assert root_relative(torch.zeros(*leading, 5, 3)).shape == (*leading, 5, 3)
+
+
+def test_joints_of_another_shape_or_kind_are_refused():
+    with pytest.raises(
+        ValueError, match=r"`joints` must have shape \(2, 17, 3\); got \(2, 18, 3\)"
+    ):
+        bone_lengths(torch.zeros(2, 18, 3))
+    with pytest.raises(ValueError, match=r"`joints` must have shape \(17, 3\); got \(17,\)"):
+        bone_lengths(torch.zeros(17))
+    with pytest.raises(ValueError, match=r"`joints` must have shape \(J, 3\); got \(3,\)"):
+        root_relative(torch.zeros(3))
+    with pytest.raises(ValueError, match=r"`joints` must not be empty; got shape \(0, 3\)"):
+        root_relative(torch.zeros(0, 3))
+    for function in (bone_lengths, root_relative):
+        with pytest.raises(ValueError, match="`joints` must be finite; got NaN or infinity"):
+            function(torch.full((1, 17, 3), float("nan")))
+        with pytest.raises(TypeError, match="`joints` must be a torch.Tensor; got list"):
+            function([[0.0, 0.0, 0.0]] * 17)
