@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from di2pose_lib.checks import require
-from di2pose_lib.config import Config, load_config, to_dict
+from di2pose_lib.config import Config
+from di2pose_lib.config_file import load_config, to_dict
 from di2pose_lib.files import (
     atomic_folder,
     file_digest,

@@ -17,7 +17,7 @@ import warnings
 from pathlib import Path
 
 from di2pose_lib.checks import require
-from di2pose_lib.config import load_config
+from di2pose_lib.config_file import load_config
 from di2pose_lib.files import write_text
 from di2pose_lib.project import STAGE_VARIABLE, Pipeline, project_root
 

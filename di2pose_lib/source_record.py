@@ -9,7 +9,7 @@ record up to date: `python -m di2pose_lib.source_record PARAMS_FILE`.
 import sys
 
 from di2pose_lib.checks import require
-from di2pose_lib.config import load_config
+from di2pose_lib.config_file import load_config
 from di2pose_lib.files import read_json, write_json
 from di2pose_lib.project import project_root
 from di2pose_lib.sources import open_source

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from di2pose_lib.config import to_dict
+from di2pose_lib.config_file import to_dict
 from di2pose_lib.dataset import SPLITS, PoseDataset
 from di2pose_lib.diffusion_training import make_denoiser, make_schedule, train_denoiser
 from di2pose_lib.encoder import ImageEncoder, checkpoint_digests

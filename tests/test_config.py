@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from di2pose_lib import config
+from di2pose_lib import config_file
 from di2pose_lib.files import fingerprint
 
 SMOKE = Path(__file__).resolve().parents[1] / "pipelines" / "smoke" / "params.yaml"
@@ -30,7 +30,7 @@ def changed(path, value):
 
 
 def test_a_config_is_what_the_file_says():
-    loaded = config.load_config(SMOKE)
+    loaded = config_file.load_config(SMOKE)
     assert loaded.scale == "smoke"
     assert loaded.data.image_size == (VALUES["data"]["image_height"], VALUES["data"]["image_width"])
     assert loaded.tokenizer.sizes.levels == tuple(VALUES["tokenizer"]["sizes"]["levels"])
@@ -39,17 +39,17 @@ def test_a_config_is_what_the_file_says():
 
 
 def test_a_config_and_its_dict_are_the_same_thing():
-    loaded = config.config_from_dict(VALUES)
-    assert config.config_from_dict(config.to_dict(loaded)) == loaded
-    assert fingerprint(config.to_dict(loaded))  # plain enough for JSON
+    loaded = config_file.config_from_dict(VALUES)
+    assert config_file.config_from_dict(config_file.to_dict(loaded)) == loaded
+    assert fingerprint(config_file.to_dict(loaded))  # plain enough for JSON
 
 
 def test_whole_numbers_serve_as_floats_and_small_floats_need_no_point(tmp_path):
     text, count = re.subn("aux_weight: .*", "aux_weight: 5e-4", SMOKE.read_text(encoding="utf-8"))
     assert count == 1
     (tmp_path / "params.yaml").write_text(text)
-    assert config.load_config(tmp_path / "params.yaml").diffusion.aux_weight == 5e-4
-    loaded = config.config_from_dict(changed("data.frames_per_second", 2))
+    assert config_file.load_config(tmp_path / "params.yaml").diffusion.aux_weight == 5e-4
+    loaded = config_file.config_from_dict(changed("data.frames_per_second", 2))
     assert type(loaded.data.frames_per_second) is float
 
 
@@ -168,7 +168,7 @@ REFUSED = [
 @pytest.mark.parametrize(("path", "value", "sentence"), REFUSED)
 def test_what_cannot_be_meant_is_refused_in_one_sentence(path, value, sentence):
     with pytest.raises(ValueError) as refusal:
-        config.config_from_dict(changed(path, value), source="here.yaml")
+        config_file.config_from_dict(changed(path, value), source="here.yaml")
     text = str(refusal.value)
     assert sentence in text
     assert text.startswith("here.yaml: ")
@@ -192,7 +192,7 @@ def test_a_file_that_holds_no_parameters_is_refused_by_name(tmp_path, content, s
     path = tmp_path / "bad.yaml"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(ValueError) as refusal:
-        config.load_config(path)
+        config_file.load_config(path)
     assert str(refusal.value).startswith(f"{path}: ")
     assert sentence in str(refusal.value)
     assert "\n" not in str(refusal.value)
@@ -200,12 +200,12 @@ def test_a_file_that_holds_no_parameters_is_refused_by_name(tmp_path, content, s
 
 def test_a_missing_file_is_refused_by_name(tmp_path):
     with pytest.raises(ValueError, match="none.yaml: the parameters file does not exist"):
-        config.load_config(tmp_path / "none.yaml")
+        config_file.load_config(tmp_path / "none.yaml")
 
 
 def test_a_folder_is_refused_by_name(tmp_path):
     with pytest.raises(ValueError, match=f"^{tmp_path}: the parameters file must be a file; got a"):
-        config.load_config(tmp_path)
+        config_file.load_config(tmp_path)
 
 
 def rings(azimuths_deg, radius, height):
@@ -220,9 +220,9 @@ def test_test_cameras_stand_where_no_train_camera_stands():
             r"^p: `data.test_cameras` must stand where .*; got .* \(45.0, 4.5, 1.5\) in both$"
         )
         with pytest.raises(ValueError, match=sentence):
-            config.config_from_dict(rings([50.0, azimuth], 4.5, 1.5), "p")
+            config_file.config_from_dict(rings([50.0, azimuth], 4.5, 1.5), "p")
     for radius, height in ((4.6, 1.5), (4.5, 1.4)):  # nearer or higher is another camera
-        config.config_from_dict(rings([45.0], radius, height))
+        config_file.config_from_dict(rings([45.0], radius, height))
 
 
 def test_what_stands_at_the_edge_of_the_allowed_is_taken():
@@ -233,11 +233,11 @@ def test_what_stands_at_the_edge_of_the_allowed_is_taken():
         ("tokenizer.scale_range", 0.0),
         ("diffusion.optimizer.batch_size", IMAGES),
     ):
-        config.config_from_dict(changed(path, value))
+        config_file.config_from_dict(changed(path, value))
 
 
 @pytest.mark.parametrize("pipeline", [".", "pipelines/smoke", "pipelines/mocap", "pipelines/paper"])
 def test_the_parameters_of_every_pipeline_are_taken(pipeline):
-    loaded = config.load_config(SMOKE.parents[2] / pipeline / "params.yaml")
+    loaded = config_file.load_config(SMOKE.parents[2] / pipeline / "params.yaml")
     data = loaded.data
     assert data.num_train_images == data.train_sequences * data.frames_per_sequence

@@ -16,7 +16,7 @@ from stage_modules import (
     stage_notebooks,
 )
 
-from di2pose_lib.config import load_config, to_dict
+from di2pose_lib.config_file import load_config, to_dict
 from di2pose_lib.diffusion_training import make_denoiser, make_schedule
 from di2pose_lib.encoder import ImageEncoder
 from di2pose_lib.tokenizer import PoseTokenizer

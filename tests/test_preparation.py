@@ -10,7 +10,7 @@ import torch
 
 from di2pose_lib import preparation
 from di2pose_lib.camera import project
-from di2pose_lib.config import load_config
+from di2pose_lib.config_file import load_config
 from di2pose_lib.dataset import FIELDS, SPLITS, PoseDataset
 from di2pose_lib.preparation import prepare_dataset, prepare_split
 from di2pose_lib.skeleton import bone_lengths

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from di2pose_lib import mocap, mocap_index, sources
-from di2pose_lib.config import load_config
+from di2pose_lib.config_file import load_config
 from di2pose_lib.dataset import PoseDataset, check_disjoint
 from di2pose_lib.mocap import Recording
 from di2pose_lib.mocap_index import Trial
