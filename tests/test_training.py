@@ -1,5 +1,6 @@
 """The training loop: bits that depend on the seed and the step alone, however often killed."""
 
+import math
 import threading
 from types import SimpleNamespace
 
@@ -9,7 +10,6 @@ from torch import nn
 
 from di2pose_lib import training
 from di2pose_lib.files import load_tensors, locked
-from di2pose_lib.seeding import generator_for, seed_for
 
 ITEMS = torch.randn(50, 6, generator=torch.Generator().manual_seed(1))
 TARGETS = ITEMS.cumsum(dim=1)
@@ -17,8 +17,8 @@ TARGETS = ITEMS.cumsum(dim=1)
 
 def settings(**changes):
     values = {
-        "epochs": 8.0,
-        "batch_size": 8,  # 6 batches an epoch, 2 rows left over; 50 steps in all
+        "epochs": 20.0,  # 125 steps: a report every 3, and one of the last 2
+        "batch_size": 8,  # 6 batches an epoch, 2 rows left over
         "learning_rate": 1.0e-2,
         "weight_decay": 0.1,
         "beta2": 0.99,
@@ -55,7 +55,7 @@ def assert_same_weights(one, other):
 
 
 @pytest.mark.parametrize("ema_decay", [0.0, 0.9])
-@pytest.mark.parametrize("stops", [(1,), (7,), (8, 9, 30), (49,), (50,)])
+@pytest.mark.parametrize("stops", [(1,), (7,), (8, 9, 31), (124,), (125,)])
 def test_a_stopped_and_resumed_run_ends_with_the_bits_of_an_uninterrupted_one(
     tmp_path, ema_decay, stops
 ):
@@ -70,7 +70,7 @@ def test_a_stopped_and_resumed_run_ends_with_the_bits_of_an_uninterrupted_one(
     if ema_decay:
         for name, weight in ends[0]["average"].items():
             assert torch.equal(weight, ends[1]["average"][name]), name
-    assert ends[0]["step"] == ends[1]["step"] == 50
+    assert ends[0]["step"] == ends[1]["step"] == 125
 
 
 def test_resuming_does_not_care_where_the_global_generators_stand(tmp_path):
@@ -92,8 +92,8 @@ def test_a_resumed_run_says_the_same_as_an_uninterrupted_one(tmp_path, monkeypat
     train(tmp_path / "pieces")
     pieces = capsys.readouterr()
     assert pieces.out == whole.out
-    assert whole.out.count("\n") == 50  # every step is a row of so short a history
-    assert pieces.err == "toy: continuing from step 23 of 50\n"
+    assert whole.out.count("\n") == 42  # a line for each row of the history
+    assert pieces.err == "toy: continuing from step 23 of 125\n"
 
 
 def test_a_finished_run_is_not_trained_again(tmp_path):
@@ -111,7 +111,7 @@ def test_checkpoints_are_written_at_their_steps_and_at_the_end(tmp_path, monkeyp
     steps = []
     monkeypatch.setattr(training, "save_tensors", lambda path, value: steps.append(value["step"]))
     train(tmp_path)
-    assert steps == [7, 14, 21, 28, 35, 42, 49, 50]
+    assert steps == [*range(7, 125, 7), 125]
 
 
 def test_training_lowers_the_loss_and_the_history_ends_at_the_last_step(tmp_path):
@@ -120,6 +120,70 @@ def test_training_lowers_the_loss_and_the_history_ends_at_the_last_step(tmp_path
     assert history[-1]["step"] == training.num_training_steps(50, settings(epochs=40.0)) == 250
     assert [row["step"] for row in history] == list(range(6, 250, 6)) + [250]
     assert all(set(row) == {"step", "loss", "root"} for row in history)
+
+
+def test_the_steps_are_those_of_adamw_written_out(tmp_path):
+    """Learning rate, clipping, moments, weight decay, average and means, in float64."""
+    config = settings(clip_norm=1.5)
+
+    def loss_function(rows, generator):
+        error = (model(ITEMS[rows].double()) - TARGETS[rows].double()).square().mean()
+        return error, {"root": error.sqrt()}
+
+    model = make_model().double()
+    weights = [p.detach().clone() for p in model.parameters()]
+    first, second = ([torch.zeros_like(p) for p in weights] for _ in range(2))
+    average = [p.clone() for p in weights]
+    losses, clipped, expected = [], [], []
+    for step in range(125):
+        with torch.no_grad():
+            for parameter, weight in zip(model.parameters(), weights, strict=True):
+                parameter.copy_(weight)
+        loss, _ = loss_function(training.batch_rows(50, 8, step, 3, "toy"), None)
+        gradients = torch.autograd.grad(loss, list(model.parameters()))
+        norm = math.sqrt(sum(g.square().sum().item() for g in gradients))
+        clipped.append(norm > 1.5)
+        cosine = (1 + math.cos(math.pi * (step - 5) / 120)) / 2
+        rate = 0.01 * ((step + 1) / 5 if step < 5 else cosine)
+        keep = min(0.9, (2 + step) / (11 + step))
+        for i, gradient in enumerate(gradients):
+            gradient = gradient * min(1.0, 1.5 / (norm + 1e-6))
+            first[i] = 0.9 * first[i] + 0.1 * gradient
+            second[i] = 0.99 * second[i] + 0.01 * gradient.square()
+            mean = first[i] / (1 - 0.9 ** (step + 1))
+            deviation = (second[i] / (1 - 0.99 ** (step + 1))).sqrt()
+            decay = 0.1 if weights[i].ndim == 2 else 0.0
+            weights[i] = weights[i] * (1 - rate * decay) - rate * mean / (deviation + 1e-8)
+            average[i] = keep * average[i] + (1 - keep) * weights[i]
+        losses.append(loss.item())
+        if step % 3 == 2 or step == 124:
+            since = losses[3 * len(expected) :]
+            roots = [math.sqrt(loss) for loss in since]
+            row = {"loss": sum(since) / len(since), "root": sum(roots) / len(roots)}
+            expected.append({"step": step + 1, **row})
+    assert 10 < sum(clipped) < 115, "some steps are clipped and some are not"
+    assert len(since) == 2, "the last row holds fewer steps than the others"
+
+    model = make_model().double()
+    history = training.fit("toy", model, loss_function, 50, config, 3, tmp_path)
+    for parameter, wanted in zip(model.parameters(), average, strict=True):
+        torch.testing.assert_close(parameter.detach(), wanted, atol=1e-8, rtol=1e-8)
+    assert len(history) == len(expected)
+    for row, wanted in zip(history, expected, strict=True):
+        assert row == pytest.approx(wanted, rel=1e-8)
+
+
+def test_a_model_trains_in_training_mode_and_comes_back_in_the_other(tmp_path):
+    model = make_model().eval()
+    modes = []
+
+    def loss_function(rows, generator):
+        modes.extend(module.training for module in model.modules())
+        return model(ITEMS[rows]).square().mean(), {}
+
+    training.fit("toy", model, loss_function, 50, settings(), 3, tmp_path)
+    assert modes and all(modes)
+    assert not any(module.training for module in model.modules())
 
 
 def test_the_model_returned_is_the_average_of_the_weights(tmp_path):
@@ -161,14 +225,24 @@ def test_a_second_training_waits_for_the_first_and_continues_from_its_checkpoint
     assert_same_weights(result[0][0], whole)
 
 
-def test_a_loss_that_is_not_finite_stops_the_training(tmp_path):
+@pytest.mark.parametrize("what", ["loss nan", "loss inf", "gradient norm nan"])
+def test_what_is_not_finite_stops_the_training_before_the_weights_take_it_in(tmp_path, what):
     model = make_model()
+    steps = []
 
     def loss_function(rows, generator):
-        return model(ITEMS[rows]).sum() * float("nan"), {}
+        steps.append({name: p.clone() for name, p in model.state_dict().items()})
+        error = model(ITEMS[rows]).square().mean()
+        if len(steps) < 5:
+            return error, {}
+        if what == "gradient norm nan":  # of √0 · 0, a loss of 0
+            return error * 0 + (0 * model[0].weight.sum()).square().sqrt(), {}
+        return error * float(what.split()[1]), {}
 
-    with pytest.raises(ValueError, match="toy: the loss must stay finite; got nan at step 1"):
+    with pytest.raises(ValueError, match=f"toy: .*must stay finite; got .*{what}.* at step 5"):
         training.fit("toy", model, loss_function, 50, settings(), 3, tmp_path)
+    assert all(torch.equal(p, steps[-1][name]) for name, p in model.state_dict().items())
+    assert not (tmp_path / "checkpoint.pt").exists()
 
 
 def test_fewer_items_than_a_batch_are_refused(tmp_path):
@@ -226,15 +300,3 @@ def test_only_matrices_decay_and_frozen_parameters_are_left_out():
     assert decayed["weight_decay"] == 0.1
     assert [p.shape for p in free["params"]] == [(2,), (2,), (2,)]
     assert free["weight_decay"] == 0.0
-
-
-def test_seeds_differ_for_every_place_that_draws_and_never_change():
-    places = [(0,), (1,), (0, "a"), (0, "b"), (0, "a", 1), (0, "a", 2), (0, "a", "b")]
-    seeds = [seed_for(*place) for place in places]
-    assert len(set(seeds)) == len(places)
-    assert all(0 <= seed < 2**63 for seed in seeds)
-    assert (
-        seed_for(0, "a") == 7606779636460171844
-    )  # half of SHA-256 of "0/a" from its first 8 bytes
-    same = [torch.rand(3, generator=generator_for(0, "a", 7)) for _ in range(2)]
-    assert torch.equal(*same)
