@@ -1,0 +1,53 @@
+"""Small prepared splits and settings of a training, for more than one test file."""
+
+import torch
+
+from di2pose_lib.config import OptimizerConfig
+from di2pose_lib.dataset import FIELDS, PoseDataset, SplitWriter
+
+SIZE = (8, 6)  # height and width in pixels
+
+
+def make_split(
+    folder, count, subjects=("S9", "S11"), actions=("walk", "dance"), size=SIZE, **given
+):
+    """A `PoseDataset` of random poses; `given` sets whole fields.
+
+    Image n is n everywhere; every joint is visible, every camera stands in one place.
+    """
+    generator = torch.Generator().manual_seed(count)
+    axes = {"H": size[0], "W": size[1]}
+    rows = {
+        name: torch.zeros(count, *(axes.get(n, n) for n in shape), dtype=getattr(torch, dtype))
+        for name, (dtype, shape) in FIELDS.items()
+    }
+    rows["image"] += torch.arange(count, dtype=torch.uint8)[:, None, None, None]
+    rows["pose"] = 0.3 * torch.randn(count, 17, 3, generator=generator)
+    rows["pose"][:, 0] = 0
+    rows["visible"][:] = True
+    rows["sequence"] = torch.arange(count, dtype=torch.int32)
+    rows["recording"] = torch.arange(count, dtype=torch.int32) // 2
+    rows["subject"] = (torch.arange(count) % len(subjects)).short()
+    rows["camera_position"] = torch.tensor([5.0, 0.0, 1.5]).expand(count, 3).clone()
+    rows.update(given)
+    meta = {"source": "x", "split": "test", "subjects": list(subjects), "actions": list(actions)}
+    writer = SplitWriter(folder, count, size, meta)
+    writer.write(**rows)
+    writer.close()
+    return PoseDataset(folder)
+
+
+def optimizer(**changes):
+    """An `OptimizerConfig` without warm-up, decay and average."""
+    values = {
+        "epochs": 10.0,
+        "batch_size": 8,
+        "learning_rate": 1e-2,
+        "weight_decay": 0.0,
+        "beta2": 0.99,
+        "warmup_steps": 0,
+        "clip_norm": 1.0,
+        "ema_decay": 0.0,
+        "checkpoint_every": 1000,
+    }
+    return OptimizerConfig(**{**values, **changes})

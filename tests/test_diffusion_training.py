@@ -1,0 +1,281 @@
+"""Training the denoiser: what it is shown, what it learns, what is reported of it."""
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+from small import optimizer
+from torch import nn
+
+from di2pose_lib import diffusion_training
+from di2pose_lib.denoiser import Denoiser
+from di2pose_lib.diffusion_training import make_denoiser, make_schedule, train_denoiser
+from di2pose_lib.fsq import FSQ
+from di2pose_lib.transitions import OccludeReplaceSchedule
+
+CODES, TOKENS, STEPS = 6, 3, 5
+OCCLUDE_ONLY = OccludeReplaceSchedule(CODES, STEPS, 1.0, 0.0)
+TRAINING = torch.randint(CODES, (40, TOKENS), generator=torch.Generator().manual_seed(0))
+
+
+def settings(aux_weight=0.25, precision="float32", **changes):
+    return SimpleNamespace(
+        aux_weight=aux_weight, precision=precision, optimizer=optimizer(**changes)
+    )
+
+
+def features_of(tokens):
+    """`rows -> features` (B, 1, 2 + N C): 1, the row's number / 1000, and the answer, one-hot."""
+
+    def features(rows):
+        answer = nn.functional.one_hot(tokens[rows], CODES).flatten(1).float()
+        number = torch.arange(len(tokens))[rows].float()[:, None] / 1000
+        return torch.cat([torch.ones_like(number), number, answer], dim=1)[:, None]
+
+    return features
+
+
+class Guesser(nn.Module):
+    """Logits that depend on the features alone, linearly; notes what it is called with."""
+
+    def __init__(self, start=0.0):
+        super().__init__()
+        self.answer = nn.Linear(TOKENS * CODES, TOKENS * CODES, bias=False)
+        with torch.no_grad():
+            self.answer.weight.copy_(start * torch.eye(TOKENS * CODES))
+        self.calls, self.memories = [], []
+
+    def condition_memory(self, condition):
+        self.memories.append(rows_of(condition))
+        return (condition,)
+
+    def forward(self, k_s, step, condition):
+        if isinstance(condition, tuple):
+            (condition,) = condition
+        logits = self.answer(condition[:, 0, 2:])
+        self.calls.append(SimpleNamespace(k_s=k_s, step=step, rows=rows_of(condition), y=logits))
+        return logits.unflatten(1, (TOKENS, CODES))
+
+
+def rows_of(features):
+    return (1000 * features[:, 0, 1]).round().long()
+
+
+def trained(denoiser, folder, config, schedule=OCCLUDE_ONLY, validation=TRAINING[:7], seed=0):
+    """(history, report, the calls during training)."""
+    history, report = train_denoiser(
+        denoiser,
+        schedule,
+        TRAINING,
+        features_of(TRAINING),
+        (validation, features_of(validation)),
+        config,
+        seed,
+        folder,
+    )
+    count = history[-1]["step"]
+    return history, report, denoiser.calls[:count]
+
+
+# --- what the denoiser is shown
+
+
+def test_every_pose_has_a_step_of_its_own_from_all_of_1_to_s(tmp_path):
+    config = settings(epochs=50.0, batch_size=40)
+    _, _, calls = trained(Guesser(), tmp_path, config)
+    assert all(call.step.shape == (40,) and call.step.dtype == torch.int64 for call in calls)
+    assert all(len(call.step.unique()) > 1 for call in calls)
+    shares = torch.bincount(torch.cat([call.step for call in calls])) / 2000
+    assert len(shares) == STEPS + 1
+    assert shares.tolist() == pytest.approx([0.0] + [1 / STEPS] * STEPS, abs=0.03)
+
+
+def test_tokens_are_noised_as_their_step_says_and_stand_with_their_own_image(tmp_path):
+    _, _, calls = trained(Guesser(), tmp_path, settings(epochs=50.0))
+    step, rows, k_s = (
+        torch.cat([getattr(call, name) for call in calls]) for name in ("step", "rows", "k_s")
+    )
+    assert set(rows.tolist()) == set(range(40))
+    hidden = k_s == CODES
+    # A chain that only occludes leaves what is seen as it was.
+    assert torch.equal(k_s[~hidden], TRAINING[rows][~hidden])
+    for s in range(1, STEPS + 1):
+        share = hidden[step == s].float().mean().item()
+        assert share == pytest.approx(s / STEPS, abs=0.05), s
+
+
+def test_the_loss_is_the_bound_and_the_auxiliary_term_by_its_weight(tmp_path):
+    history, _, _ = trained(Guesser(), tmp_path, settings(aux_weight=0.25, epochs=2.0))
+    assert len(history) == 10  # one row a step
+    for row in history:
+        assert row["loss"] == pytest.approx(row["vlb"] + 0.25 * row["aux"], rel=1e-5)
+    assert history[0]["aux"] == pytest.approx(math.log(CODES), rel=1e-5)  # knows nothing yet
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)]
+)
+def test_the_denoiser_runs_in_the_precision_that_is_asked_for(tmp_path, precision, dtype):
+    config = settings(precision=precision, epochs=2.0)
+    history, _, calls = trained(Guesser(), tmp_path, config)
+    assert all(call.y.dtype == dtype for call in calls)
+    assert math.isfinite(history[-1]["loss"])
+
+
+def test_draws_depend_on_the_seed_alone(tmp_path):
+    def steps(name, seed):
+        calls = trained(Guesser(), tmp_path / name, settings(epochs=2.0), seed=seed)[2]
+        return torch.cat([call.step for call in calls]).tolist()
+
+    first = steps("first", 0)
+    torch.manual_seed(99)
+    assert steps("again", 0) == first
+    assert steps("other", 1) != first
+
+
+# --- what it learns
+
+
+def test_training_lowers_the_loss_where_the_image_tells_the_answer(tmp_path):
+    history, report, _ = trained(Guesser(), tmp_path, settings(epochs=60.0, learning_rate=0.05))
+    assert history[-1]["vlb"] < 0.3 * history[0]["vlb"]
+    assert history[-1]["aux"] < 0.3 * history[0]["aux"]
+    assert report["validation_aux_nats"] < 0.3 * math.log(CODES)
+
+
+def test_the_library_s_denoiser_learns_too_and_repeats(tmp_path):
+    sizes = SimpleNamespace(num_codes=CODES, num_tokens=TOKENS)
+    chain = SimpleNamespace(num_steps=STEPS, width=16, layers=1, heads=2)
+    config = SimpleNamespace(diffusion=chain, tokenizer=SimpleNamespace(sizes=sizes))
+    schedule, results = OccludeReplaceSchedule(CODES, STEPS), []
+    for name in ("one", "again"):
+        torch.manual_seed(0)
+        denoiser = make_denoiser(config, (1, 2 + TOKENS * CODES))
+        history, report = train_denoiser(
+            denoiser,
+            schedule,
+            TRAINING,
+            features_of(TRAINING),
+            (TRAINING[:7], features_of(TRAINING[:7])),
+            settings(epochs=40.0),
+            0,
+            tmp_path / name,
+        )
+        results.append((history, report, denoiser.state_dict()))
+    (history, report, weights), (*same, weights_again) = results
+    assert history[-1]["vlb"] < 0.5 * history[0]["vlb"]
+    assert [history, report] == same
+    assert all(torch.equal(weight, weights_again[name]) for name, weight in weights.items())
+
+
+# --- what is reported
+
+
+@pytest.fixture
+def still():
+    """A training of one step that hardly moves: the start's numbers are the report's."""
+    return settings(epochs=0.001, learning_rate=1e-9)
+
+
+def test_the_auxiliary_term_is_the_mean_over_all_validation_tokens(tmp_path, still):
+    # 11 poses in batches of 8 and 3, the last three all wrong: batches do not weigh alike.
+    validation = TRAINING[:11].clone()
+    features = features_of(validation)
+    answers = validation.clone()
+    answers[8:] = (answers[8:] + 1) % CODES
+    _, report = train_denoiser(
+        Guesser(start=2.0),
+        OCCLUDE_ONLY,
+        TRAINING,
+        features_of(TRAINING),
+        (answers, features),
+        still,
+        0,
+        tmp_path,
+    )
+    norm = math.log(math.exp(2) + CODES - 1)
+    right, wrong = norm - 2, norm
+    wanted = (8 * right + 3 * wrong) / 11
+    assert report["validation_aux_nats"] == pytest.approx(wanted, rel=1e-5)
+
+
+def test_the_bound_of_one_who_knows_nothing_is_the_logarithm_of_the_codes(tmp_path, still):
+    # Occlusion alone: each hidden token costs log C when it is uncovered, once along the chain.
+    generator = torch.Generator().manual_seed(5)
+    validation = torch.randint(CODES, (2000, TOKENS), generator=generator)
+    _, report, _ = trained(Guesser(), tmp_path, still, validation=validation)
+    nats = math.log(CODES)
+    assert report["validation_aux_nats"] == pytest.approx(nats, rel=1e-5)
+    assert report["validation_vlb_nats"] == pytest.approx(nats / STEPS, rel=0.05)
+    bits = TOKENS * math.log2(CODES)
+    assert report["validation_elbo_bits_per_pose"] == pytest.approx(bits, rel=0.12)
+
+
+def test_the_full_bound_is_of_poses_spread_over_the_validation_split(tmp_path, still, monkeypatch):
+    monkeypatch.setattr(diffusion_training, "ELBO_POSES", 11)
+    validation = TRAINING[:31]
+    denoiser = Guesser(start=30.0)  # sure of the answer that it reads off the image
+    _, report, _ = trained(denoiser, tmp_path, still, validation=validation)
+    assert torch.cat(denoiser.memories).tolist() == list(range(0, 31, 3))
+    assert report["validation_elbo_bits_per_pose"] == pytest.approx(0.0, abs=1e-6)
+    calls = denoiser.calls[-2 * STEPS :]  # 11 poses in batches of 8 and 3, S calls each
+    assert [call.step.unique().tolist() for call in calls] == 2 * [[s] for s in range(1, STEPS + 1)]
+    assert [len(call.step) for call in calls] == [8] * STEPS + [3] * STEPS
+
+
+def test_a_validation_split_smaller_than_that_is_bounded_whole(tmp_path, still):
+    denoiser = Guesser()
+    trained(denoiser, tmp_path, still, validation=TRAINING[:7])
+    assert torch.cat(denoiser.memories).tolist() == list(range(7))
+
+
+def test_the_report_leaves_no_gradient_and_a_denoiser_that_is_done(tmp_path, still):
+    denoiser = Guesser()
+    _, report, calls = trained(denoiser, tmp_path, still)
+    assert len(calls) == 1
+    assert calls[0].y.requires_grad
+    assert not any(call.y.requires_grad for call in denoiser.calls[1:])
+    assert not denoiser.training
+    assert all(type(value) is float for value in report.values())
+
+
+# --- chain and network of a configuration
+
+
+def whole_config(**chain):
+    values = {"num_steps": 7, "final_occlude_rate": 0.8, "final_replace_rate": 0.2}
+    values |= {"width": 32, "layers": 2, "heads": 4, **chain}
+    sizes = SimpleNamespace(num_codes=12, num_tokens=TOKENS)
+    return SimpleNamespace(
+        diffusion=SimpleNamespace(**values), tokenizer=SimpleNamespace(sizes=sizes)
+    )
+
+
+def test_the_chain_is_that_of_the_parameters():
+    schedule = make_schedule(whole_config())
+    assert (schedule.num_codes, schedule.num_steps) == (12, 7)
+    assert (schedule.final_occlude_rate, schedule.final_replace_rate) == (0.8, 0.2)
+
+
+def test_the_denoiser_has_the_sizes_of_the_parameters_and_of_the_features():
+    denoiser = make_denoiser(whole_config(), (5, 10))
+    assert isinstance(denoiser, Denoiser)
+    sizes = denoiser.config
+    assert (sizes.num_codes, sizes.num_tokens, sizes.num_steps) == (12, TOKENS, 7)
+    assert (sizes.condition_tokens, sizes.condition_width) == (5, 10)
+    assert (sizes.width, sizes.layers, sizes.heads) == (32, 2, 4)
+    k_s, step = torch.full((2, TOKENS), 12), torch.tensor([1, 7])
+    assert denoiser(k_s, step, torch.zeros(2, 5, 10)).shape == (2, TOKENS, 12)
+
+
+def test_the_denoiser_starts_from_the_codes_where_their_table_is_given():
+    table = FSQ([3, 4]).code_table()
+
+    def similarity(code_table):
+        torch.manual_seed(0)
+        rows = make_denoiser(whole_config(width=256), (5, 10), code_table).head.weight.detach()
+        return torch.cosine_similarity(rows[0], rows[1], dim=0).item()
+
+    assert abs(similarity(None)) < 0.25
+    assert similarity(table) > similarity(None) + 0.1
