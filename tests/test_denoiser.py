@@ -1,5 +1,7 @@
 """The denoiser: its formula written out, what its output depends on, and its start."""
 
+import math
+
 import pytest
 import torch
 from torch.nn import functional
@@ -281,6 +283,19 @@ def test_near_codes_start_with_nearer_rows(part):
     assert near[0] < 0.75 * near[3]
     plain = distances_apart(fsq, getattr(without, part).weight.detach()[:100])
     assert plain[0] == pytest.approx(plain[3], rel=0.03)
+
+
+@pytest.mark.parametrize("part", ["head", "token_embedding"])
+def test_rows_of_codes_a_distance_apart_correlate_as_a_gaussian_of_it(part):
+    # E cos(f·a + p) cos(f·b + p) = exp(−σ² |a − b|² / 2) / 2 for f ~ N(0, σ²), p uniform; σ = 1.5.
+    table = FSQ([5, 5, 5]).code_table()  # neighbours are 0.5 apart
+    denoiser = small_denoiser(code_table=table, num_codes=125, width=1024, layers=1)
+    rows = getattr(denoiser, part).weight.detach()[:125]
+    similarity = rows @ rows.T / rows.square().sum(dim=1).mean()
+    apart = torch.cdist(table, table)
+    for distance in (0.5, 0.5 * 2**0.5, 1.0, 2.0):
+        got = similarity[(apart - distance).abs() < 1e-3].mean().item()
+        assert got == pytest.approx(math.exp(-(1.5**2) * distance**2 / 2), abs=0.06), distance
 
 
 def test_rows_from_the_code_table_differ_and_keep_their_size_and_occ_its_own():

@@ -118,6 +118,14 @@ def test_the_first_weights_depend_on_the_seed_alone():
     assert any(not torch.equal(made[0][name], made[2][name]) for name in made[0])
 
 
+def test_features_start_with_mean_zero_and_variance_one_to_a_part_in_ten_thousand(small):
+    # ViT's LayerNorm adds 1e-6 to the variance; 1e-3 would take one part in 300 off.
+    with torch.no_grad():
+        features = small(images(3)).double()
+    assert features.mean(dim=-1).abs().max() < 1e-5
+    assert (features.var(dim=-1, correction=0) - 1).abs().max() < 1e-4
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

@@ -4,48 +4,23 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from small import make_split
 from torch import nn
 
 from di2pose_lib import evaluation
-from di2pose_lib.dataset import FIELDS, PoseDataset, SplitWriter, _row_shape
 from di2pose_lib.estimators import ARGMAX, BEST, MEAN, ONE_SAMPLE, SOFT
 from di2pose_lib.evaluation import Prediction, evaluation_rows, find, joint_errors, summary
 from di2pose_lib.metrics import pa_mpjpe_mm
 
-SIZE = (8, 6)
 ROW_KEYS = {  # of a row as it is written; stages.evaluation puts data and scale in front
     *("data", "scale", "method", "estimator", "occlusion", "joints", "action", "metric"),
     *("mean", "ci95_low", "ci95_high", "seeds", "n"),
 }
-ACTIONS = ["walk", "dance"]
 
 
-def config(source="synthetic"):
+def config(source="synthetic", seed=0):
     settings = SimpleNamespace(bootstrap_samples=400, num_hypotheses=3, batch_size=4)
-    return SimpleNamespace(seed=0, data=SimpleNamespace(source=source), evaluation=settings)
-
-
-def make_split(folder, count, subjects=("S9", "S11"), **given):
-    """A split of random poses; `given` sets fields."""
-    generator = torch.Generator().manual_seed(count)
-    rows = {
-        name: torch.zeros(count, *_row_shape(name, SIZE), dtype=getattr(torch, dtype))
-        for name, (dtype, _) in FIELDS.items()
-    }
-    rows["image"] += torch.arange(count, dtype=torch.uint8)[:, None, None, None]
-    rows["pose"] = 0.3 * torch.randn(count, 17, 3, generator=generator)
-    rows["pose"][:, 0] = 0
-    rows["visible"][:] = True
-    rows["sequence"] = torch.arange(count, dtype=torch.int32)
-    rows["recording"] = torch.arange(count, dtype=torch.int32) // 2
-    rows["subject"] = (torch.arange(count) % len(subjects)).short()
-    rows["camera_position"] = torch.tensor([5.0, 0.0, 1.5]).expand(count, 3).clone()
-    rows.update(given)
-    meta = {"source": "x", "split": "test", "subjects": list(subjects), "actions": ACTIONS}
-    writer = SplitWriter(folder, count, SIZE, meta)
-    writer.write(**rows)
-    writer.close()
-    return PoseDataset(folder)
+    return SimpleNamespace(seed=seed, data=SimpleNamespace(source=source), evaluation=settings)
 
 
 def moved(pose, millimetres):
@@ -55,9 +30,9 @@ def moved(pose, millimetres):
     return out
 
 
-def rows_of(dataset, pose, occlusion="clean", source="synthetic"):
+def rows_of(dataset, pose, occlusion="clean", **changes):
     prediction = Prediction("method", "estimator", pose)
-    return evaluation_rows(prediction, dataset, occlusion, config(source))
+    return evaluation_rows(prediction, dataset, occlusion, config(**changes))
 
 
 def value(rows, **wanted):
@@ -162,8 +137,30 @@ def test_motion_capture_also_reports_the_actions_seen_in_training(four):
         find(rows_of(*four), action="seen in training")
 
 
+def test_walks_runs_and_jumps_count_as_seen_in_training_and_dances_do_not(tmp_path):
+    names = ("dance", "jump", "walk", "run")
+    action = torch.tensor([0, 1, 2, 3, 3], dtype=torch.int16)
+    dataset = make_split(tmp_path / "test", 5, actions=names, action=action)
+    millimetres = torch.zeros(5, 17)
+    millimetres[:, 1] = 17 * torch.tensor([100.0, 1.0, 2.0, 4.0, 9.0])
+    rows = rows_of(dataset, moved(dataset.take("pose"), millimetres), source="mocap")
+    seen = find(rows, action="seen in training")
+    assert seen["n"] == 4
+    assert seen["mean"] == pytest.approx((1 + 2 + 4 + 9) / 4, abs=1e-4)
+
+
 def test_rows_repeat_exactly(four):
     assert rows_of(*four) == rows_of(*four)
+
+
+def test_another_seed_draws_other_intervals_around_the_same_means(tmp_path):
+    dataset = make_split(tmp_path / "test", 20)
+    generator = torch.Generator().manual_seed(0)
+    pose = moved(dataset.take("pose"), 50 * torch.rand(20, 17, generator=generator))
+    one, other = (rows_of(dataset, pose, seed=seed) for seed in (0, 1))
+    for row, again in zip(one, other, strict=True):
+        assert row["mean"] == again["mean"]
+        assert (row["ci95_low"], row["ci95_high"]) != (again["ci95_low"], again["ci95_high"])
 
 
 @pytest.mark.parametrize(("people", "kind"), [(2, "recording"), (9, "recording"), (10, "subject")])
@@ -338,3 +335,39 @@ def test_the_rivals_are_the_mean_training_pose_and_the_neighbour_in_the_features
     torch.testing.assert_close(mean, pose.mean(dim=0).expand(10, 17, 3))
     nearest = [0, 0, 0, 0, 0, 2, 2, 2, 2, 2]  # of features 2.2, 50 and 6.9 to 0, 1, … 9
     assert torch.equal(clean[evaluation.NEIGHBOUR, "copy"], pose[nearest])
+
+
+def test_the_mean_pose_is_that_of_the_training_camera_on_the_same_side(tmp_path):
+    """Four training cameras in a ring, test cameras between them; nobody stands where another."""
+
+    def ring(degrees, radius):
+        turn = torch.deg2rad(torch.tensor(degrees))
+        return torch.stack([radius * turn.cos(), radius * turn.sin(), 1 + 0 * turn], dim=1)
+
+    train = make_split(
+        tmp_path / "train",
+        6,
+        ("S1",),
+        camera_position=ring([0.0, 90.0, 180.0, 270.0, 90.0, 270.0], 5.0),
+    )
+    test = make_split(
+        tmp_path / "test",
+        6,
+        camera_position=ring([30.0, -30.0, 100.0, 200.0, 250.0, 310.0], 4.0),
+    )
+    found = evaluation.predict(
+        ToyModel(),
+        ToyEncoder(),
+        test,
+        train,
+        lambda rows: torch.zeros(6)[rows].view(-1, 1, 1),
+        config().evaluation,
+        0,
+        "occluders",
+    )
+    (mean,) = [p.pose for p in found if (p.method, p.estimator) == (evaluation.MEAN_POSE, "mean")]
+    pose = train.take("pose")
+    of_camera = {0: pose[0], 90: (pose[1] + pose[4]) / 2}
+    of_camera |= {180: pose[2], 270: (pose[3] + pose[5]) / 2}
+    wanted = torch.stack([of_camera[degrees] for degrees in (0, 0, 90, 180, 270, 270)])
+    torch.testing.assert_close(mean, wanted)

@@ -277,6 +277,14 @@ def test_a_prediction_whose_joints_coincide_is_only_translated():
     torch.testing.assert_close(pa_mpjpe_mm(point, pose), expected)
 
 
+@pytest.mark.parametrize("size", [1e-2, 1e-3, 1e-4])
+def test_a_prediction_as_small_as_a_tenth_of_a_millimetre_is_still_scaled(size):
+    pose_pred, pose = random_pairs(batch=4)
+    shrunk = size * pose_pred
+    torch.testing.assert_close(procrustes(shrunk, pose), procrustes(pose_pred, pose))
+    torch.testing.assert_close(pa_mpjpe_mm(shrunk, pose), pa_mpjpe_mm(pose_pred, pose))
+
+
 def test_with_one_joint_that_counts_procrustes_only_translates():
     pose_pred, pose = random_pairs(batch=4)
     mask = torch.zeros(4, 17, dtype=torch.bool)

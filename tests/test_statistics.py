@@ -1,6 +1,7 @@
 """Cluster bootstrap: against all resamples written out, and what it must not depend on."""
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -74,6 +75,31 @@ def test_the_interval_is_that_of_all_resamples(case):
     assert interval.low == pytest.approx(low)
     assert interval.high == pytest.approx(high)
     assert interval.mean == pytest.approx(statistic_by_hand(values, groups))
+
+
+def binomial_at_most(count, trials, chance):
+    return sum(
+        math.comb(trials, k) * chance**k * (1 - chance) ** (trials - k) for k in range(count + 1)
+    )
+
+
+@pytest.mark.parametrize(
+    ("ones", "of", "low", "beyond"),
+    [
+        (9, 27, 4, 0.03),  # four ones or fewer: 2.75 %, so that 3 % would be at five
+        (5, 18, 2, 0.02),  # one or none: 2.26 %, so that 2 % would be at one
+    ],
+)
+def test_the_interval_ends_at_two_and_a_half_percent_on_either_side(ones, of, low, beyond):
+    """Of zeros and ones, one a cluster, a resample's ones are binomial."""
+    below, up_to = (binomial_at_most(k, of, ones / of) for k in (low - 1, low))
+    assert below + 0.002 < 0.025 < up_to - 0.002
+    assert not below < beyond < up_to, "a neighbouring share would give the same end"
+    clusters = list(range(of))
+    few = bootstrap([1] * ones + [0] * (of - ones), clusters, 100_000)
+    assert few.low == pytest.approx(low / of)
+    many = bootstrap([0] * ones + [1] * (of - ones), clusters, 100_000)
+    assert many.high == pytest.approx(1 - low / of)
 
 
 def test_the_interval_of_two_clusters_by_hand():
