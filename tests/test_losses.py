@@ -1,4 +1,6 @@
+import itertools
 import math
+from decimal import Decimal, localcontext
 
 import pytest
 import torch
@@ -130,6 +132,50 @@ def test_float32_and_half_logits_come_close_to_float64(final_rates, num_codes):
     torch.testing.assert_close(rounded, exact, atol=2e-2, rtol=2e-2)
 
 
+def kl_in_60_digits(chain, odds, k_0, k_s, step):
+    """The term of Eq. 11 at step > 1 of a visible token, f in proportion to `odds`."""
+    codes = range(chain[0])
+    with localcontext() as context:
+        context.prec = 60
+        replace = Decimal(chain[3])
+
+        def rates(s):  # ᾱ_s, 1 − γ̄_s
+            share = Decimal(s) / chain[1]
+            return 1 - share, 1 - (1 - replace) * share
+
+        def chance(seen, code, kept, visible):
+            return (kept if seen == code else 0) + (visible - kept) / chain[0]
+
+        early, late = rates(step - 1), rates(step)
+        stride = [b / a for a, b in zip(early, late, strict=True)]
+        joint = [[chance(k_s, j, *stride) * chance(j, i, *early) for j in codes] for i in codes]
+        q = [[value / sum(row) for value in row] for row in joint]  # q(j | k_s, i)
+        odds = [Decimal(value) for value in odds]
+        p = [sum(odds[i] * q[i][j] for i in codes) / sum(odds) for j in codes]
+        return float(sum(q[k_0][j] * (q[k_0][j] / p[j]).ln() for j in codes))
+
+
+def test_sixty_digits_agree_with_the_brute_force_kl():
+    chain, odds = (3, 4, 0.9, 0.1), torch.tensor([0.2, 0.5, 0.3], dtype=torch.float64)
+    for step, k_0, k_s in itertools.product((2, 3, 4), range(3), range(3)):
+        got = kl_in_60_digits(chain, odds.tolist(), k_0, k_s, step)
+        assert got == pytest.approx(kl_nats(chain, odds, k_0, k_s, step).item(), rel=1e-9)
+
+
+@pytest.mark.parametrize("log2_doubt", [-20, -27, -31])
+def test_the_kl_keeps_its_digits_where_f_is_all_but_sure_of_a_wrong_code(log2_doubt):
+    # Replacement is rarer than the doubt 1 − f, whose digits are then the loss's: it must not
+    # come out of a subtraction from 1. Code 0 is right, 1 is seen, and 2 has all of the doubt.
+    chain = (3, 5, 1 - 1e-12, 1e-12)
+    logits = torch.tensor([[[-200.0, 0.0, log2_doubt * math.log(2)]]], dtype=torch.float64)
+    odds = (math.exp(-200), 1.0, 2.0**log2_doubt)
+    k_start, k_s = torch.tensor([[0]]), torch.tensor([[1]])
+    for step in (2, 3, 4):
+        loss = diffusion_loss(OccludeReplaceSchedule(*chain), logits, k_start, k_s, step)
+        wanted = kl_in_60_digits(chain, odds, 0, 1, step)
+        assert loss.vlb.item() == pytest.approx(wanted, abs=1e-10), step
+
+
 @chains
 def test_the_gradient_agrees_with_finite_differences(chain):
     schedule, (logits, *rest) = random_case(chain[0], chain[1], chain[2:], batch=3, num_tokens=2)
@@ -226,6 +272,25 @@ def test_elbo_adds_its_terms_the_prior_and_all_tokens():
     assert torch.equal(bound.prior, torch.zeros(2).double())
     torch.testing.assert_close(bound.nats, bound.terms.sum(1), **EXACT)
     torch.testing.assert_close(bound.bits * math.log(2), bound.nats, **EXACT)
+
+
+def test_a_chain_cut_off_before_it_has_forgotten_pays_for_the_prior():
+    # Every whole chain ends in the stationary law, at no cost. Of this one only the first half
+    # is left: its last step keeps a code with 1/2 and the law that it starts from is as before.
+    schedule = OccludeReplaceSchedule(3, 8)
+    schedule.num_steps = 4
+    for name in ("alpha", "beta", "gamma", "alpha_bar", "beta_bar", "gamma_bar"):
+        setattr(schedule, name, getattr(schedule, name)[:5])
+    k_start = torch.randint(3, (6, 5), generator=seeded())
+    bound = elbo(lambda *_: random_logits(6, 5, 3), schedule, None, k_start, seeded(1))
+    ends = [0.5 + 0.05 / 3, 0.05 / 3, 0.05 / 3, 0.45]  # the clean code, the other two, Occ
+    start = [0.1 / 3, 0.1 / 3, 0.1 / 3, 0.9]
+    token = sum(q * math.log(q / p) for q, p in zip(ends, start, strict=True))
+    assert token > 1
+    wanted = torch.full((6,), 5 * token, dtype=torch.float64)
+    torch.testing.assert_close(bound.prior, wanted, **EXACT)
+    torch.testing.assert_close(bound.nats, bound.prior + bound.terms.sum(1), **EXACT)
+    assert bound.terms.shape == (6, 4)
 
 
 # Refusals
