@@ -124,15 +124,6 @@ def _token_terms(schedule, k_start_logits, k_start, k_s, step):
         k_start_logits.is_floating_point(),
         f"`k_start_logits` must be floating point; got {k_start_logits.dtype}",
     )
-    dtype = torch.promote_types(k_start_logits.dtype, torch.float32)
-    log_f = torch.log_softmax(k_start_logits, dim=-1, dtype=dtype)  # (B, N, C)
-    at = torch.stack([k_start, factors.same], dim=-1)
-    log_f_start, log_f_same = log_f.gather(-1, at).double().unbind(dim=-1)
-    require(
-        bool((log_f_start + log_f_same).isfinite().all()),
-        "`k_start_logits` must be finite; got NaN or infinity",
-    )
-
     # A code seen in an occlude-only chain stays in both posteriors: its KL is 0. The ones keep
     # its unused numbers, and so their gradients, finite.
     alone = factors.likelihood_other == 0
@@ -142,24 +133,31 @@ def _token_terms(schedule, k_start_logits, k_start, k_s, step):
     )
     elsewhere, at_same, at_start = q_posterior_values(factors, k_start)
 
-    # Σ f(k̂_0) / q(k_s | k̂_0)
-    ratio = (
-        -torch.expm1(log_f_same) / factors.likelihood_other
-        + log_f_same.exp() / factors.likelihood_same
-    )
+    # a = spread · likelihood_other / keep · Σ f(k̂_0) / q(k_s | k̂_0), linear in f_v
+    per_other = factors.spread / factors.keep
+    per_same = per_other * factors.likelihood_other / factors.likelihood_same
     log_slope = (factors.onward_other * factors.keep / factors.likelihood_other).log()
-    offset = factors.spread * factors.likelihood_other / factors.keep * ratio  # a
+    constant = elsewhere > 0
+    log_f_start, log_f_same, sum_log = _RowTerms.apply(
+        k_start_logits,
+        k_start,
+        factors.same,
+        per_other.where(constant, 1.0),
+        per_same.where(constant, 1.0),
+    )
+    require(
+        bool((log_f_start + log_f_same).isfinite().all()),
+        "`k_start_logits` must be finite; got NaN or infinity",
+    )
+    offset = -per_other * torch.expm1(log_f_same) + per_same * log_f_same.exp()
     log_p_start = log_slope + _log_add(log_f_start, offset)
     log_p_same_as_other = log_slope + _log_add(log_f_same, offset)
     log_p_same = (factors.onward_same * factors.keep / factors.likelihood_same).log() + _log_add(
         log_f_same, offset * factors.likelihood_same / factors.likelihood_other
     )
 
-    constant = elsewhere > 0
     log_elsewhere = elsewhere.where(constant, 1.0).log()
-    sum_log_p = num_codes * log_slope + _SumLog.apply(
-        log_f, offset.where(constant, 1.0).clamp_min(1e-30)
-    )
+    sum_log_p = num_codes * log_slope + sum_log
     kl = elsewhere * (num_codes * log_elsewhere - sum_log_p)
     kl = kl + (torch.xlogy(at_same, at_same) - at_same * log_p_same)
     kl = kl - elsewhere * (log_elsewhere - log_p_same_as_other)
@@ -176,27 +174,78 @@ def _log_add(log_f, offset):
     return total.where(positive, log_f)
 
 
-class _SumLog(torch.autograd.Function):
-    """Σ_j log(f_j + offset) over the last axis, in float64, of log f (B, N, C), offset (B, N) > 0.
+class _RowTerms(torch.autograd.Function):
+    """What the loss needs of each row of logits (B, N, C), in one pass over them.
 
-    Written out to keep no copy of the logits' size for the backward pass but log f itself:
-    at C = 4375 those copies would be what limits the batch.
+    With f = softmax(logits): log f at `start` and at `same`, and Σ_j log(f_j + a), where
+    a = per_other · (1 − f_same) + per_same · f_same; three float64 (B, N). Rows go through
+    in blocks that fit a processor's cache, and f is all of the logits' size that is kept;
+    the backward pass turns it into the gradient.
     """
 
     @staticmethod
-    def forward(ctx, log_f, offset):
-        ctx.save_for_backward(log_f, offset)
-        shifted = log_f.exp().add_(offset.to(log_f.dtype)[..., None])
-        return shifted.log_().sum(dim=-1).double()
+    def forward(ctx, logits, start, same, per_other, per_same):
+        rows = logits.flatten(0, 1)
+        start, same, per_other, per_same = (
+            part.flatten() for part in (start, same, per_other, per_same)
+        )
+        f = torch.empty_like(rows, dtype=torch.promote_types(logits.dtype, torch.float32))
+        log_total, sum_log = torch.empty_like(per_other), torch.empty_like(per_other)
+        at = torch.stack([start, same], dim=-1)
+        at_start, at_same = rows.gather(-1, at).double().unbind(dim=-1)
+        offset = torch.empty_like(per_other)
+        for block in _blocks(rows):
+            part = rows[block].to(f.dtype)
+            largest = part.amax(dim=-1, keepdim=True)
+            torch.sub(part, largest, out=f[block]).exp_()
+            total = f[block].sum(dim=-1, keepdim=True)
+            f[block].mul_(total.reciprocal())
+            log_total[block] = (largest.double() + total.double().log())[:, 0]
+            offset[block] = _offset(
+                at_same[block] - log_total[block], per_other[block], per_same[block]
+            )
+            shifted = f[block] + offset[block, None].to(f.dtype)
+            sum_log[block] = shifted.log_().sum(dim=-1).double()
+        at_start, at_same = at_start - log_total, at_same - log_total
+        slope = (per_same - per_other) * at_same.exp()  # of the offset in log f_same
+        ctx.save_for_backward(f, start, same, offset, slope)
+        ctx.logits_type, shape = logits.dtype, logits.shape[:-1]
+        return at_start.view(shape), at_same.view(shape), sum_log.view(shape)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, grad):
-        log_f, offset = ctx.saved_tensors
-        f = log_f.exp()
-        inverse = (f + offset.to(f.dtype)[..., None]).reciprocal_()
-        grad_offset = grad * inverse.sum(dim=-1).double()
-        return f.mul_(inverse).mul_(grad.to(f.dtype)[..., None]), grad_offset
+    def backward(ctx, grad_start, grad_same, grad_sum):
+        f, start, same, offset, slope = ctx.saved_tensors
+        shape = (*grad_start.shape, f.shape[1])
+        grad_start, grad_same, grad_sum = (
+            part.flatten() for part in (grad_start, grad_same, grad_sum)
+        )
+        grad = torch.empty_like(f)
+        inverse_sum = torch.empty_like(offset)
+        for block in _blocks(f):
+            inverse = torch.add(f[block], offset[block, None].to(f.dtype), out=grad[block])
+            inverse_sum[block] = inverse.reciprocal_().sum(dim=-1).double()
+            # The gradient in log f sums to `total` over the row; softmax takes it off again.
+            inside = f.shape[1] - offset[block] * inverse_sum[block]  # Σ f / (f + a)
+            through_offset = slope[block] * inverse_sum[block]
+            total = grad_sum[block] * (inside + through_offset)
+            total = total + grad_start[block] + grad_same[block]
+            inverse.mul_(grad_sum[block, None].to(f.dtype))
+            inverse.sub_(total[:, None].to(f.dtype)).mul_(f[block])
+        grad_same = grad_same + grad_sum * slope * inverse_sum
+        for place, value in ((start, grad_start), (same, grad_same)):
+            grad.scatter_add_(-1, place[:, None], value[:, None].to(grad.dtype))
+        return grad.view(shape).to(ctx.logits_type), None, None, None, None
+
+
+def _offset(log_f_same, per_other, per_same):
+    return (-per_other * torch.expm1(log_f_same) + per_same * log_f_same.exp()).clamp_min(1e-30)
+
+
+def _blocks(rows):
+    """Slices of rows of about a million numbers, which fit a processor's cache."""
+    height = max(1, 2**20 // rows.shape[1])
+    return [slice(first, first + height) for first in range(0, len(rows), height)]
 
 
 def _prior_nats(schedule):

@@ -28,6 +28,7 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 # What the kernel must find in its environment before it starts.
 ENVIRONMENT = {
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # else CUDA's matrix products may vary
+    "GOMP_SPINCOUNT": "2000",  # waiting threads soon sleep: with other work about, they block it
     "JUPYTER_PREFER_ENV_PATH": "1",  # this environment's kernel, not the user's
     "PLOTLY_RENDERER": "plotly_mimetype",  # the one without random ids
     "PYTHONHASHSEED": "0",

@@ -4,6 +4,7 @@ from decimal import Decimal, localcontext
 
 import pytest
 import torch
+from dense_loss import dense_loss
 from oracle import CHAINS, kl_nats, product_matrix, reachable_pairs
 
 from di2pose_lib.losses import diffusion_loss, elbo
@@ -341,3 +342,41 @@ def test_elbo_refuses_wrong_logits_and_generators():
         elbo(lambda *_: torch.zeros(1, 1, 4), schedule, None, k_start, seeded())
     with pytest.raises(ValueError, match="`generator` must be a torch.Generator; got int"):
         elbo(lambda *_: torch.zeros(1, 1, 3), schedule, None, k_start, 0)
+
+
+# --- the dense formulation of the public codes, for sizes beyond explicit matrices
+
+
+@pytest.mark.parametrize("rates", [(0.9, 0.1), (0.5, 0.5), (0.05, 0.95)])
+def test_the_one_pass_loss_and_its_gradient_are_those_of_the_dense_formulation(rates):
+    generator = torch.Generator().manual_seed(3)
+    schedule = OccludeReplaceSchedule(37, 20, *rates)
+    k_start = torch.randint(37, (64, 9), generator=generator)
+    step = torch.randint(1, 21, (64,), generator=generator)
+    k_s = q_sample(schedule, k_start, step, generator)
+    logits = 3 * torch.randn(64, 9, 37, generator=generator, dtype=torch.float64)
+    logits.requires_grad_()
+    ours = diffusion_loss(schedule, logits, k_start, k_s, step, 0.1)
+    loss, vlb, aux = dense_loss(schedule, logits, k_start, k_s, step, 0.1)
+    torch.testing.assert_close(ours.vlb, vlb, atol=1e-12, rtol=1e-12)
+    torch.testing.assert_close(ours.aux, aux, atol=1e-12, rtol=1e-12)
+    (got,), (wanted,) = (torch.autograd.grad(value, logits) for value in (ours.loss, loss))
+    torch.testing.assert_close(got, wanted, atol=1e-13, rtol=1e-9)
+
+
+def test_rows_that_fill_several_blocks_give_what_each_gives_alone():
+    schedule = OccludeReplaceSchedule(4375, 10)
+    generator = torch.Generator().manual_seed(4)
+    batch, tokens = 6, 50  # 300 rows, blocks of 239
+    k_start = torch.randint(4375, (batch, tokens), generator=generator)
+    step = torch.randint(1, 11, (batch,), generator=generator)
+    k_s = q_sample(schedule, k_start, step, generator)
+    logits = torch.randn(batch, tokens, 4375, generator=generator, requires_grad=True)
+    whole = diffusion_loss(schedule, logits, k_start, k_s, step)
+    (grad,) = torch.autograd.grad(whole.loss, logits)
+    for row in range(batch):
+        one = slice(row, row + 1)
+        alone = diffusion_loss(schedule, logits[one], k_start[one], k_s[one], step[one])
+        torch.testing.assert_close(alone.vlb, whole.vlb_per_sample[row], rtol=1e-6, atol=0)
+        (own,) = torch.autograd.grad(alone.loss / batch, logits)
+        torch.testing.assert_close(own[one], grad[one], rtol=1e-5, atol=1e-12)

@@ -1,0 +1,76 @@
+"""Time and memory of the diffusion loss beside cross entropy, and beside the dense formulation.
+
+`python benchmarks/loss.py [OUT.json]`: forward and backward at the paper's sizes (B = 8,
+N = 100, C = 4375), float32, on the GPU where there is one, else on two threads. All three run
+in turns in one process, and the ratios of their medians are what counts.
+"""
+
+import json
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests"))
+
+from dense_loss import dense_loss  # noqa: E402
+
+from di2pose_lib.losses import diffusion_loss  # noqa: E402
+from di2pose_lib.transitions import OccludeReplaceSchedule, q_sample  # noqa: E402
+
+B, N, C, S = 8, 100, 4375, 100
+
+
+def main():
+    """Print the ratios, and write them where a path is given."""
+    torch.set_num_threads(2)
+    where = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    schedule = OccludeReplaceSchedule(C, S)
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(B, N, C, generator=generator).to(where).requires_grad_()
+    k_start = torch.randint(C, (B, N), generator=generator).to(where)
+    step = torch.randint(2, S + 1, (B,), generator=generator).to(where)
+    k_s = q_sample(schedule, k_start, step, generator)
+
+    contestants = {
+        "cross entropy": lambda: torch.nn.functional.cross_entropy(
+            logits.flatten(0, 1), k_start.flatten()
+        ),
+        "diffusion loss": lambda: diffusion_loss(schedule, logits, k_start, k_s, step).loss,
+        "dense formulation": lambda: dense_loss(schedule, logits, k_start, k_s, step, 5e-4)[0],
+    }
+    seconds = {name: [] for name in contestants}
+    for turn in range(12):
+        for name, loss in contestants.items():
+            if name == "dense formulation" and turn % 4:
+                continue
+            logits.grad = None
+            started = _now(where)
+            loss().backward()
+            if turn:
+                seconds[name].append(_now(where) - started)
+    medians = {name: statistics.median(times) for name, times in seconds.items() if times}
+    result = {
+        "device": torch.cuda.get_device_name() if where.type == "cuda" else "cpu, 2 threads",
+        "torch": torch.__version__,
+        "sizes": {"B": B, "N": N, "C": C},
+        "milliseconds": {name: 1e3 * value for name, value in medians.items()},
+        "loss_over_cross_entropy": medians["diffusion loss"] / medians["cross entropy"],
+        "dense_over_loss": medians["dense formulation"] / medians["diffusion loss"],
+    }
+    print(json.dumps(result, indent=1))
+    if len(sys.argv) > 1:
+        Path(sys.argv[1]).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+def _now(where):
+    if where.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+if __name__ == "__main__":
+    main()
