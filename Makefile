@@ -14,6 +14,8 @@ PYTHONS := $(if $(PYTHON),"$(PYTHON)",python3.11 python3.12 python3)
 SHELL := /bin/bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
+# OpenMP's waiting threads soon sleep: with other work on the machine they would block it.
+export GOMP_SPINCOUNT := 2000
 
 help:
 	@echo "make repro   everything, from poses to evaluation, at scale lesson (aim: 15 minutes)"
