@@ -1,6 +1,6 @@
 """Time and peak memory of a pipeline: `python benchmarks/repro.py [FOLDER] [dvc repro's options]`.
 
-Runs `dvc repro` in FOLDER (the repository itself without one) and adds up, once a second, the
+Runs `dvc repro` in FOLDER (the repository itself without one) and adds up, every three seconds, the
 memory of DVC and all that it starts: proportional set size, so that a page that two
 processes share counts once. Pages of memory-mapped files count while they are in use.
 """
@@ -51,7 +51,7 @@ def main(arguments):
     run = subprocess.Popen(["dvc", "repro", *arguments], cwd=folder, env=environment)
     while run.poll() is None:
         peak = max(peak, sum(memory_mib(process) for process in family(run.pid)))
-        time.sleep(1)
+        time.sleep(3)
     minutes = (time.monotonic() - started) / 60
     print(f"{minutes:.1f} minutes, at most {peak / 1024:.2f} GiB, {os.cpu_count()} cores")
     return run.returncode
