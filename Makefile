@@ -18,17 +18,17 @@ export DVC_NO_ANALYTICS := 1
 export GOMP_SPINCOUNT := 2000
 
 help:
-	@echo "make repro   everything, from poses to evaluation, at scale lesson (aim: 15 minutes)"
-	@echo "make smoke   the same at scale smoke: the whole pipeline (aim: 3 minutes)"
+	@echo "make repro   everything, from poses to evaluation, at scale lesson (LESSON_HELP)"
+	@echo "make smoke   the same at scale smoke: the whole pipeline, tiny (SMOKE_HELP)"
 	@echo "make mocap   scale lesson on real motion capture; MOCAP_ROOT=<folder of BVH files>"
 	@echo "make paper   the paper's sizes; needs a GPU, and days"
 	@echo "make lab     JupyterLab, at the notebook to start with"
-	@echo "make test    style, unit tests, the smoke pipeline (also killed), notebooks (also broken)"
+	@echo "make test    style, unit tests, notebooks, the smoke pipeline killed midway"
 	@echo "make kill-test   kill -9 of the running smoke pipeline alone; KILL_SEED=1 for other moments"
 	@echo "make install the pinned packages in .venv, and nothing else"
 	@echo "make clean   remove scratch/, what notebooks made that were run by hand"
 	@echo ""
-	@echo "Each creates .venv with the pinned packages when it is missing."
+	@echo "Each (but clean) creates .venv with the pinned packages when it is missing."
 
 install: $(STAMP)
 

@@ -235,6 +235,8 @@ def test_a_committed_notebook_is_stripped_small_and_starts_at_smoke_scale(notebo
 
 
 def test_no_lock_file_names_a_folder_of_a_machine():
-    for lock in [folder / "dvc.lock" for folder in PIPELINES if (folder / "dvc.lock").is_file()]:
+    locks = [folder / "dvc.lock" for folder in PIPELINES if (folder / "dvc.lock").is_file()]
+    assert {ROOT / "dvc.lock", ROOT / "pipelines/mocap/dvc.lock"} <= set(locks)  # committed
+    for lock in locks:
         absolute = re.findall(r"(?:path: |\s)(/\S+|[A-Z]:\\\S+)", lock.read_text(encoding="utf-8"))
         assert not absolute, lock
