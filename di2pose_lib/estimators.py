@@ -1,4 +1,4 @@
-"""From a distribution over tokens to a pose: every estimator that SPEC names, side by side.
+"""From a distribution over tokens to a pose: each way to come to one, by its name.
 
 The paper does not say how one pose comes out; each of these is named wherever it is used.
 """
