@@ -21,7 +21,7 @@ help:
 	@echo "make repro   everything, from poses to evaluation, at scale lesson (about 15 minutes)"
 	@echo "make smoke   the same at scale smoke: the whole pipeline, tiny (under 3 minutes)"
 	@echo "make mocap   scale lesson on real motion capture; MOCAP_ROOT=<folder of BVH files>"
-	@echo "make paper   the paper's sizes; needs a GPU, and days"
+	@echo "make paper   the paper's sizes; needs a GPU, not run yet"
 	@echo "make lab     JupyterLab, at the notebook to start with"
 	@echo "make test    style, unit tests, notebooks, the smoke pipeline killed midway"
 	@echo "make kill-test   kill -9 of the running smoke pipeline alone; KILL_SEED=1 for other moments"

@@ -199,10 +199,15 @@ def test_splits_that_share_a_subject_are_refused_before_anything_is_written(tmp_
     assert not (tmp_path / "data").exists()
 
 
-def test_a_source_that_ends_too_early_leaves_no_split(tmp_path):
+def source_of(num_clips):
+    """One training subject, and as many clips of three frames, whatever is asked for."""
     clip = next(SyntheticSource(0).clips("train", 1, 3, 2.0, 0))
     clip = Clip("S1", "Walking", clip.joints, clip.frames, 0)
-    source = Scripted({"train": ("S1",)}, [clip] * 4)
+    return Scripted({"train": ("S1",)}, [clip] * num_clips)
+
+
+def test_a_source_that_ends_too_early_leaves_no_split(tmp_path):
+    source = source_of(4)
     with pytest.raises(ValueError, match="wanted 30 images; got 12"):
         prepare_split(tmp_path / "train", "train", source, TINY, 0)
     with pytest.raises(ValueError, match="meta.json does not exist"):
@@ -210,9 +215,7 @@ def test_a_source_that_ends_too_early_leaves_no_split(tmp_path):
 
 
 def test_a_source_that_gives_too_much_is_refused(tmp_path):
-    clip = next(SyntheticSource(0).clips("train", 1, 3, 2.0, 0))
-    clip = Clip("S1", "Walking", clip.joints, clip.frames, 0)
-    source = Scripted({"train": ("S1",)}, [clip] * 11)
+    source = source_of(11)
     with pytest.raises(ValueError, match="the split holds 30 images; got 33"):
         prepare_split(tmp_path / "train", "train", source, TINY, 0)
 
