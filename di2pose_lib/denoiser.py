@@ -77,11 +77,17 @@ class Block(nn.Module):
         mixed = functional.scaled_dot_product_attention(query, key, value)
         return mixed.transpose(1, 2).flatten(2)  # (B, tokens, width)
 
+    def _attend_shared(self, query, key, value):
+        """As `_attend`; each image's keys and values serve all of its H rows of queries."""
+        images, tokens = len(key), query.shape[2]
+        query = query.unflatten(0, (images, -1)).transpose(1, 2).flatten(2, 3)  # H N tokens
+        return self._attend(query, key, value).unflatten(1, (-1, tokens)).flatten(0, 1)
+
     def forward(self, x, step, key, value):
         qkv = self.self_qkv(self.self_norm(x, step)).chunk(3, dim=-1)
         x = x + self.self_out(self._attend(*(self._heads(part) for part in qkv)))
         query = self._heads(self.cross_query(self.cross_norm(x, step)))
-        x = x + self.cross_out(self._attend(query, key, value))
+        x = x + self.cross_out(self._attend_shared(query, key, value))
         return x + self.mlp(self.mlp_norm(x))
 
 
@@ -148,7 +154,8 @@ class Denoiser(nn.Module):
             k_s: tokens at `step`, int64 (B, N), in [0, C]; C is Occ.
             step: int64 (B,), in [1, S].
             condition: image features, float (B, tokens, condition_width), or what
-                `condition_memory` made of them.
+                `condition_memory` made of them; of B / H images, each of which then
+                serves H rows of `k_s`, one after the other.
 
         Returns:
             float (B, N, C).
@@ -164,7 +171,10 @@ class Denoiser(nn.Module):
         if isinstance(condition, torch.Tensor):
             condition = self.condition_memory(condition)
         got = len(condition[0][0])
-        require(got == len(k_s), f"`condition` must have batch size {len(k_s)}; got {got}")
+        require(
+            len(k_s) % got == 0,
+            f"`condition` must have batch size {len(k_s)} or a divisor of it; got {got}",
+        )
         x = self.token_embedding(k_s) + self.position
         for block, (key, value) in zip(self.blocks, condition, strict=True):
             x = block(x, step, key, value)

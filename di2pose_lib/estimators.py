@@ -8,6 +8,9 @@ import torch
 from di2pose_lib.checks import require
 from di2pose_lib.metrics import mpjpe_mm
 from di2pose_lib.sampler import sample_with_probs
+from di2pose_lib.seeding import generator_for
+
+MOST_LOGITS = 2**26  # at once, of all samples: bounds the memory to about a gigabyte
 
 ONE_SAMPLE = "one sample"
 ARGMAX = "arg-max at the last step"
@@ -35,24 +38,43 @@ class PoseModel:
         """Poses float32 (B, H, J, 3), metres, one for each of H samples of the tokens.
 
         Also the first hypothesis decoded from the arg-max of its last step, (B, J, 3).
+
+        Hypothesis h of an image depends on the image's seed and on h alone: not on H, nor
+        on the images beside it (but for ties in floating point). Memory is bounded.
+
+        Args:
+            features: float (B, tokens, width).
+            num_hypotheses: H ≥ 1.
+            generator: torch.Generator that draws the images' seeds, or a list of B seeds.
         """
-        batch = len(features)
-        memory = self.denoiser.condition_memory(features)
-        repeated = [
-            tuple(part.repeat_interleave(num_hypotheses, dim=0) for part in pair) for pair in memory
-        ]
+        require(num_hypotheses >= 1, f"`num_hypotheses` must be at least 1; got {num_hypotheses}")
+        if isinstance(generator, torch.Generator):
+            generator = torch.randint(2**62, (len(features),), generator=generator).tolist()
+        got = len(generator)
+        require(got == len(features), f"`generator` must hold {len(features)} seeds; got {got}")
+        tokens, codes = self.tokenizer.config.num_tokens, self.schedule.num_codes
+        images_at_once = max(1, MOST_LOGITS // (num_hypotheses * tokens * codes))
+        parts = []
+        for first in range(0, len(features), images_at_once):
+            some = slice(first, first + images_at_once)
+            parts.append(self._draw(features[some], num_hypotheses, generator[some]))
+        return tuple(torch.cat(part) for part in zip(*parts, strict=True))
+
+    def _draw(self, features, num_hypotheses, seeds):
+        rows = [generator_for(s, "hypothesis", h) for s in seeds for h in range(num_hypotheses)]
         drawn = sample_with_probs(
             self.denoiser,
             self.schedule,
-            repeated,
+            self.denoiser.condition_memory(features),
             self.tokenizer.config.num_tokens,
             self.num_inference_steps,
-            generator,
-            batch_size=batch * num_hypotheses,
+            rows,
+            batch_size=len(rows),
             device=features.device,
         )
-        poses = self.tokenizer.decode(drawn.tokens).unflatten(0, (batch, num_hypotheses))
-        first = drawn.k_start_probs.unflatten(0, (batch, num_hypotheses))[:, 0]
+        each = (len(features), num_hypotheses)
+        poses = self.tokenizer.decode(drawn.tokens).unflatten(0, each)
+        first = drawn.k_start_probs.unflatten(0, each)[:, 0]
         return poses, self.tokenizer.decode(first.argmax(dim=-1))
 
     @torch.no_grad()

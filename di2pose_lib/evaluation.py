@@ -8,7 +8,7 @@ from di2pose_lib import baselines, estimators
 from di2pose_lib.encoder_training import encode_images
 from di2pose_lib.metrics import MM_PER_M, joint_errors_mm, procrustes
 from di2pose_lib.progress import Progress
-from di2pose_lib.seeding import generator_for
+from di2pose_lib.seeding import generator_for, seed_for
 from di2pose_lib.statistics import cluster_bootstrap
 
 CONDITIONS = {"clean": "test", "occluders": "test_occluded"}  # occlusion -> prepared split
@@ -52,9 +52,9 @@ def predict(model, encoder, dataset, train, train_features, settings, seed, occl
     def by_batches(method, features, num_hypotheses):
         parts, progress = {}, Progress(f"{method}, {occlusion}", len(dataset))
         for rows in batches:
-            generator = generator_for(seed, "evaluation", method, occlusion, int(rows[0]))
+            seeds = [seed_for(seed, "evaluation", method, occlusion, row) for row in rows.tolist()]
             poses = model.estimates(
-                features[rows].to(where), truth[rows].to(where), num_hypotheses, generator
+                features[rows].to(where), truth[rows].to(where), num_hypotheses, seeds
             )
             for estimator, pose in poses.items():
                 parts.setdefault(estimator, []).append(pose.cpu())

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import torch
 
+from di2pose_lib import draws
 from di2pose_lib.checks import require
 from di2pose_lib.schedule import as_integer
 from di2pose_lib.transitions import q_posterior_sample, q_sample
@@ -78,8 +79,10 @@ def sample_with_probs(
             with `batch_size`.
         num_tokens: N.
         num_inference_steps: in [1, S]; the steps are those of `inference_steps`.
-        generator: torch.Generator, the only source of randomness; draws are made on its
-            device, so a CPU generator gives the same draws whatever `device` is.
+        generator: torch.Generator, the only source of randomness, or a list of one for
+            each of the B rows, so that a row's tokens do not depend on the batch it is in
+            (but for ties in floating point). Draws are made on its device, so a CPU
+            generator gives the same draws whatever `device` is.
         final: "sample" draws the clean tokens at the last step, "argmax" takes the most
             probable code of each token there; the steps before draw in both cases.
         batch_size: B; None takes it from a tensor condition.
@@ -165,10 +168,8 @@ def _k_start_probs(schedule, logits, k_s):
 def _draw_codes(probs, generator):
     """One code per token, int64 (B, N), by inverse CDF of probs (B, N, C)."""
     cumulative = probs.cumsum(dim=-1)
-    draw = torch.rand(
-        (*probs.shape[:-1], 1), dtype=probs.dtype, generator=generator, device=generator.device
-    )
+    draw = draws.uniform((*probs.shape[:-1], 1), generator, probs.dtype, probs.device)
     # draw < 1 times the total is below the total in floating point too, and `right` steps over
     # codes of probability 0, so neither end needs a clamp
-    draw = draw.to(probs.device) * cumulative[..., -1:]
+    draw = draw * cumulative[..., -1:]
     return torch.searchsorted(cumulative, draw, right=True)[..., 0]

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import torch
 
+from di2pose_lib import draws
 from di2pose_lib.checks import check_range, check_tensor, require
 from di2pose_lib.schedule import (
     OccludeReplaceSchedule,
@@ -64,7 +65,8 @@ def q_sample(schedule, k_start, step, generator):
         schedule: OccludeReplaceSchedule.
         k_start: clean tokens, int64 (B, N), in [0, C).
         step: int64 (B,), in [1, S], or an int.
-        generator: torch.Generator; draws are made on its device.
+        generator: torch.Generator, or a list of one for each row (`draws`); draws are
+            made on its device.
 
     Returns:
         int64 (B, N), in [0, C], on the device of `k_start`.
@@ -221,7 +223,8 @@ def q_posterior_sample(schedule, k_start, k_s, step, generator, prev_step=None):
 
     Args:
         schedule, k_start, k_s, step, prev_step: as for `q_posterior_probs`.
-        generator: torch.Generator; draws are made on its device.
+        generator: torch.Generator, or a list of one for each row (`draws`); draws are
+            made on its device.
 
     Returns:
         int64 (B, N), in [0, C], on the device of `k_s`.
@@ -303,14 +306,8 @@ def _cumulative(schedule, step):
 
 def _draws(tokens, num_codes, generator):
     """Uniform float64 draws in [0, 1) and uniform codes, each shaped and placed as `tokens`."""
-    require(
-        isinstance(generator, torch.Generator),
-        f"`generator` must be a torch.Generator; got {type(generator).__name__}",
-    )
-    at = {"generator": generator, "device": generator.device}
-    draw = torch.rand(tokens.shape, dtype=torch.float64, **at)
-    other = torch.randint(num_codes, tokens.shape, **at)
-    return draw.to(tokens.device), other.to(tokens.device)
+    draw = draws.uniform(tokens.shape, generator, torch.float64, tokens.device)
+    return draw, draws.codes(num_codes, tokens.shape, generator, tokens.device)
 
 
 def _check_tokens(name, tokens, largest):

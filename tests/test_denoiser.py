@@ -342,7 +342,7 @@ def test_a_width_that_heads_do_not_divide_is_refused():
         ("condition", torch.zeros(3, 5, 10), r"`condition` must have shape \(B, 6, 10\); got"),
         ("condition", torch.zeros(3, 6, 10).long(), "`condition` must be floating point; got"),
         ("condition", torch.full((3, 6, 10), float("nan")), "`condition` must be finite; got NaN"),
-        ("condition", torch.zeros(2, 6, 10).double(), "`condition` must have batch size 3; got 2"),
+        ("condition", torch.zeros(2, 6, 10).double(), "batch size 3 or a divisor of it; got 2"),
     ],
 )
 def test_inputs_that_do_not_fit_are_refused(name, value, sentence):
@@ -354,8 +354,17 @@ def test_inputs_that_do_not_fit_are_refused(name, value, sentence):
 def test_memory_of_another_batch_is_refused():
     denoiser = small_denoiser()
     k_s, step, condition = random_inputs()
-    with pytest.raises(ValueError, match="`condition` must have batch size 3; got 1"):
-        denoiser(k_s, step, denoiser.condition_memory(condition[:1]))
+    with pytest.raises(ValueError, match="must have batch size 3 or a divisor of it; got 2"):
+        denoiser(k_s, step, denoiser.condition_memory(condition[:2]))
+
+
+def test_the_memory_of_an_image_serves_all_its_rows_of_tokens():
+    denoiser = small_denoiser()
+    k_s, step, condition = random_inputs()
+    many, steps = k_s.repeat_interleave(4, dim=0).roll(1, dims=1), step.repeat_interleave(4)
+    shared = denoiser(many, steps, denoiser.condition_memory(condition))
+    copied = denoiser(many, steps, condition.repeat_interleave(4, dim=0))
+    torch.testing.assert_close(shared, copied, atol=1e-6, rtol=1e-5)
 
 
 def test_a_block_keeps_the_shape_of_its_tokens():

@@ -46,7 +46,7 @@ class ToyDenoiser:
     def __call__(self, k_s, step, condition):
         self.calls.append((k_s.clone(), step.clone()))
         probs = condition if isinstance(condition, torch.Tensor) else condition[0][0]
-        return probs.log()
+        return probs.repeat_interleave(len(k_s) // len(probs), dim=0).log()
 
 
 def toy_model(num_inference_steps=4):
@@ -212,13 +212,39 @@ def test_an_image_is_decoded_alike_alone_and_in_a_batch(real_model):
     assert (whole[0] - whole[1]).abs().max() > 1e-5, "the features are not looked at"
 
 
+def test_a_hypothesis_is_its_image_s_own_whatever_stands_beside_it(real_model, monkeypatch):
+    features = torch.randn(5, 4, 8, generator=generator(1))
+    seeds = [11, 12, 13, 14, 15]
+    whole, argmax = real_model.hypotheses(features, 4, seeds)
+    torch.testing.assert_close(real_model.hypotheses(features, 4, seeds)[0], whole)
+    fewer, _ = real_model.hypotheses(features, 2, seeds)  # not on their number
+    torch.testing.assert_close(fewer, whole[:, :2], atol=1e-6, rtol=1e-5)
+    for image in range(5):  # not on the batch
+        own = slice(image, image + 1)
+        alone, first = real_model.hypotheses(features[own], 4, seeds[own])
+        torch.testing.assert_close(alone, whole[own], atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(first, argmax[own], atol=1e-6, rtol=1e-5)
+    monkeypatch.setattr(estimators, "MOST_LOGITS", 2 * 4 * 6 * 12)  # two images at once
+    torch.testing.assert_close(
+        real_model.hypotheses(features, 4, seeds)[0], whole, atol=1e-6, rtol=1e-5
+    )
+    other, _ = real_model.hypotheses(features, 4, [1, 12, 13, 14, 15])
+    assert not torch.equal(other[0], whole[0]) and torch.equal(other[1:], whole[1:])
+
+
+def test_seeds_that_do_not_fit_the_images_are_refused(real_model):
+    features = torch.randn(5, 4, 8, generator=generator(1))
+    with pytest.raises(ValueError, match="`generator` must hold 5 seeds; got 3"):
+        real_model.hypotheses(features, 2, [1, 2, 3])
+
+
 def test_features_and_poses_of_different_length_are_refused():
     with pytest.raises(ValueError, match="`pose"):
         toy_model().estimates(TORN, ToyTokenizer().decode(ANSWERS[:2]), 2, generator())
 
 
 def test_no_hypothesis_at_all_is_refused():
-    with pytest.raises(ValueError, match="`batch_size` must be at least 1; got 0"):
+    with pytest.raises(ValueError, match="`num_hypotheses` must be at least 1; got 0"):
         toy_model().hypotheses(TORN, 0, generator())
 
 

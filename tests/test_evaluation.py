@@ -265,7 +265,7 @@ class ToyModel:
 
     def estimates(self, features, pose, num_hypotheses, generator):
         self.batches.append((len(features), num_hypotheses))
-        self.draws.append(torch.rand((), generator=generator).item())
+        self.draws += generator  # a seed for each image
         predicted = torch.zeros(len(features), 17, 3)
         predicted[:, 1, 0] = features[:, 0, 0]
         return {ONE_SAMPLE: predicted / 2, SOFT: predicted, BEST: pose}
@@ -320,11 +320,11 @@ def test_images_go_to_the_model_in_batches_and_come_back_in_order(predicted):
     assert all(own != other for own, other in enumerate(others))
 
 
-def test_every_batch_and_condition_has_draws_of_its_own_that_repeat(predicted):
+def test_every_image_method_and_condition_has_a_seed_of_its_own_that_repeats(predicted):
     run, _, _ = predicted
-    draws = run("clean")[1].draws + run("occluders")[1].draws
-    assert len(set(draws)) == len(draws) == 9
-    assert run("clean")[1].draws == draws[:6]
+    seeds = run("clean")[1].draws + run("occluders")[1].draws
+    assert len(set(seeds)) == len(seeds) == 30  # 10 images, own and another's, with occluders
+    assert run("clean")[1].draws == seeds[:20]
 
 
 def test_the_rivals_are_the_mean_training_pose_and_the_neighbour_in_the_features(predicted):
