@@ -17,7 +17,8 @@ def check_generator(generator, num_rows):
         isinstance(one, torch.Generator) for one in generator
     )
     got = type(generator).__name__
-    require(rows, f"`generator` must be a torch.Generator, or a list of one for each row; got {got}")
+    wanted = "a torch.Generator, or a list of one for each row"
+    require(rows, f"`generator` must be {wanted}; got {got}")
     require(
         len(generator) == num_rows,
         f"`generator` must hold one generator for each of {num_rows} rows; got {len(generator)}",
