@@ -1,8 +1,9 @@
 """Live progress: a bar where someone watches, plain lines where a log is kept.
 
 In JupyterLab or a terminal, a line with rate and time left is redrawn in place. Under
-a pipeline stage (environment variable DI2POSE_STAGE) each report is a line of its own
-and holds nothing that differs between two runs, for stage output is compared by bytes.
+a pipeline stage (environment variable DI2POSE_STAGE) each report is a line of its own on
+stderr: it belongs to the run's log, and not to the executed notebook, which must be the
+same for a run that trained, one that continued and one that found the training done.
 """
 
 import os
@@ -11,7 +12,7 @@ import time
 
 
 def note(message):
-    """Say something that belongs to this run alone (waiting, resuming): goes to stderr."""
+    """Say something that belongs to this run alone (progress, waiting, resuming), on stderr."""
     print(message, file=sys.stderr, flush=True)
 
 
@@ -33,7 +34,7 @@ class Progress:
         """A milestone, always shown; `values` maps names to numbers."""
         self.values = values
         if self.in_stage:
-            print(f"{self.label}: step {step}/{self.total}  {_shown(values)}", flush=True)
+            note(f"{self.label}: step {step}/{self.total}  {_shown(values)}")
         else:
             self._draw(step)
 

@@ -131,8 +131,6 @@ def fit(name, model, loss_function, num_items, config, seed, checkpoint_folder, 
             done, history = state["step"], state["history"]
             sums, summed = state["sums"], state["summed"]
             note(f"{name}: continuing from step {done} of {total}")
-            for row in history:  # a resumed run's log tells the whole story again
-                progress.report(row["step"], {k: v for k, v in row.items() if k != "step"})
         every = max(1, total // NUM_REPORTS)
         model.train()
         while done < total:

@@ -136,6 +136,7 @@ class Run:
             "PATH": os.pathsep.join([programs, os.environ["PATH"]]),
             "PYTHONPATH": os.pathsep.join([str(hooks), str(folder)]),
             "DVC_NO_ANALYTICS": "1",
+            "SHELL": "/bin/sh",  # which may stay between DVC and its command, where bash goes
         }
         environment.pop("DI2POSE_STAGE", None)
         with open(log, "w") as handle:
@@ -237,16 +238,18 @@ def end_with(run, kill, armed, ready):
 
 
 def meet(run, left):
-    """A run finds the orphans of the one before at work, and waits; they end a little later.
+    """A run finds the orphans of the one before at work, and waits; they end by themselves.
 
     (It finds them done where they were stopped just after their training's end.)
     """
     if left:
         signs = r"another process is at work|: step \d"
         run.wait_for(lambda: re.search(signs, run.text()))
-        send(signal.SIGCONT, left)
-        time.sleep(1.0)  # some steps more, and perhaps a save
-        send(signal.SIGKILL, left)
+        send(signal.SIGCONT, left)  # some steps more, and perhaps a save
+        give_up = time.monotonic() + PATIENCE / 10
+        while alive := {process for process, *_ in live_processes()} & set(left):
+            assert time.monotonic() < give_up, f"orphans live on: {alive}"
+            time.sleep(0.1)
 
 
 def test_six_kills_of_kernel_papermill_and_dvc_change_no_bit(start, tmp_path):
@@ -273,7 +276,7 @@ def test_six_kills_of_kernel_papermill_and_dvc_change_no_bit(start, tmp_path):
             kept = killed / SMOKE / "checkpoints"
             assert list(kept.rglob(".checkpoint.pt.*")), "no save was under way"
     run = begin(killed)
-    send(signal.SIGCONT, left)  # the last one's orphans may end the stage themselves
+    meet(run, left)
     assert run.dvc.wait(timeout=3 * PATIENCE) == 0, run.text()[-4000:]
     print(f"with six kills: {time.monotonic() - started:.0f} s")
 

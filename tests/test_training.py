@@ -83,17 +83,20 @@ def test_resuming_does_not_care_where_the_global_generators_stand(tmp_path):
     assert_same_weights(resumed, whole)
 
 
-def test_a_resumed_run_says_the_same_as_an_uninterrupted_one(tmp_path, monkeypatch, capsys):
+def test_a_stage_prints_the_same_whether_it_trained_continued_or_found_all_done(
+    tmp_path, monkeypatch, capsys
+):
     monkeypatch.setenv("DI2POSE_STAGE", "toy")
-    train(tmp_path / "whole")
-    whole = capsys.readouterr()
-    train(tmp_path / "pieces", stop_at=23)
-    capsys.readouterr()
-    train(tmp_path / "pieces")
-    pieces = capsys.readouterr()
-    assert pieces.out == whole.out
-    assert whole.out.count("\n") == 42  # a line for each row of the history
-    assert pieces.err == "toy: continuing from step 23 of 125\n"
+    said = []
+    for folder, stop_at in [("whole", None), ("pieces", 23), ("pieces", None), ("pieces", None)]:
+        train(tmp_path / folder, stop_at=stop_at)
+        said.append(capsys.readouterr())
+    assert {one.out for one in said} == {""}  # stdout becomes a part of the report
+    whole, begun, continued, done = (one.err.splitlines() for one in said)
+    assert len(whole) == 42  # a line for each row of the history
+    assert continued[0] == "toy: continuing from step 23 of 125"
+    assert begun + continued[1:] == whole
+    assert done == ["toy: continuing from step 125 of 125"]
 
 
 def test_a_finished_run_is_not_trained_again(tmp_path):
