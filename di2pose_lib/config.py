@@ -11,6 +11,7 @@ from di2pose_lib.skeleton import NUM_JOINTS
 SCALES = ("smoke", "lesson", "paper")
 SOURCES = ("synthetic", "mocap")
 BACKBONES = ("small", "vitpose")
+NEIGHBOURS = ("index", "tree")
 MOST_CODES = 2**20  # the denoiser scores every one of them for each token
 
 
@@ -170,12 +171,24 @@ class TokenizerConfig:
     decoder_blocks: int
     local_joints: int  # X; 1 means no shift
     mlp_ratio: float = 1.0  # hidden width of the channel MLP; the paper is silent, PCT has 1
+    neighbours: str = "index"  # one of NEIGHBOURS: where Joint Shift takes features from
+    start_at_joints: bool = True  # training begins with each token at one joint
     num_joints: int = NUM_JOINTS  # J
 
     def __post_init__(self):
         object.__setattr__(self, "levels", tuple(self.levels))
-        names = [f.name for f in dataclasses.fields(self) if f.name != "levels"]
-        _positive("tokenizer", self, *names)
+        counts = [f.name for f in dataclasses.fields(self) if f.type in (int, "int")]
+        _positive("tokenizer", self, "mlp_ratio", *counts)
+        require(
+            self.neighbours in NEIGHBOURS,
+            f"`tokenizer.neighbours` must be one of {', '.join(NEIGHBOURS)}; "
+            f"got {self.neighbours!r}",
+        )
+        require(
+            self.neighbours == "index" or self.num_joints == NUM_JOINTS,
+            f"`tokenizer.num_joints` must be {NUM_JOINTS} for neighbours in the skeleton's tree; "
+            f"got {self.num_joints}",
+        )
         narrowest = min(self.width, self.decoder_width)
         require(
             round(narrowest * self.mlp_ratio) >= 1,
@@ -231,6 +244,7 @@ class DiffusionConfig:
     heads: int
     precision: str  # float32 or bfloat16
     optimizer: OptimizerConfig
+    start_from_codes: bool = True  # near codes begin with near embeddings and logits
 
     def __post_init__(self):
         _positive("diffusion", self, "width", "layers", "heads")

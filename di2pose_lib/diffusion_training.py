@@ -28,7 +28,7 @@ def make_denoiser(config, condition_shape, code_table=None):
     Args:
         config: a `Config`.
         condition_shape: (tokens, width) of the image features.
-        code_table: as for `Denoiser`.
+        code_table: as for `Denoiser`; unused where `diffusion.start_from_codes` is false.
     """
     condition_tokens, condition_width = condition_shape
     settings, sizes = config.diffusion, config.tokenizer.sizes
@@ -43,7 +43,7 @@ def make_denoiser(config, condition_shape, code_table=None):
             layers=settings.layers,
             heads=settings.heads,
         ),
-        code_table,
+        code_table if settings.start_from_codes else None,
     )
 
 

@@ -119,16 +119,17 @@ def scene_of(points, titles, eye):
 
 _POSE_TITLES = ("x, right (m)", "z, away (m)", "−y, up (m)")
 _POSE_EYE = {"x": 0.8, "y": -1.75, "z": 0.35}  # behind the camera, to its right and above
-_SIDE_LEGEND = {
-    "text": f"<span style='color:{LEFT}'>■ left</span>  <span style='color:{RIGHT}'>■ right</span>",
-    "xref": "paper",
-    "yref": "paper",
-    "x": 0.01,
-    "y": 1.0,
-    "xanchor": "left",
-    "yanchor": "bottom",
-    "showarrow": False,
-}
+
+
+def _legend_line(names, y):
+    """One line of text that names colours, at the left end of the figure's height y in [0, 1]."""
+    squares = (f"<span style='color:{colour}'>■</span> {name}" for name, colour in names.items())
+    place = {"xref": "paper", "yref": "paper", "x": 0.01, "y": y}
+    anchor = {"xanchor": "left", "yanchor": "bottom", "showarrow": False}
+    return {"text": "   ".join(squares), **place, **anchor}
+
+
+_SIDE_LEGEND = _legend_line({"left": LEFT, "right": RIGHT}, 1.0)
 
 
 def pose_figure(poses, title, width=WIDTH, height=560):
@@ -183,15 +184,7 @@ def _token_strip(states):
         zmin=-0.5,
         zmax=2.5,
         colorscale=list(zip(shares, colours, strict=True)),
-        colorbar={
-            "tickvals": [0, 1, 2],
-            "ticktext": list(TOKEN_STATES),
-            "len": 0.25,
-            "y": 0,
-            "yanchor": "bottom",
-            "thickness": 12,
-            "outlinewidth": 0,
-        },
+        showscale=False,
         xgap=1,
         text=[names],
         hovertemplate="token %{x}: %{text}<extra></extra>",
@@ -240,13 +233,15 @@ def film_figure(frames, title, truth=None, width=WIDTH, height=720):
     scene = scene_of(
         np.concatenate([p.reshape(-1, 3) for p in everything]), _POSE_TITLES, _POSE_EYE
     )
+    legends = [_SIDE_LEGEND]
     if with_states:
+        legends.append(_legend_line(dict(zip(TOKEN_STATES, _STATE_COLOURS, strict=True)), 0.065))
         scene["domain"] = {"x": [0, 1], "y": [0.15, 1]}
         figure.update_xaxes(title={"text": "token (number)", "standoff": 4}, ticks="")
         figure.update_yaxes(visible=False, domain=[0.0, 0.06])
     figure.update_layout(
         scene=scene,
-        annotations=[_SIDE_LEGEND],
+        annotations=legends,
         legend={"x": 0.99, "xanchor": "right", "y": 0.98},
         margin={"l": 30, "r": 30, "t": 70, "b": 140},
         sliders=[_slider([frame[0] for frame in frames])],

@@ -5,10 +5,16 @@ from torch import nn
 
 from di2pose_lib.checks import check_tensor, require
 from di2pose_lib.fsq import FSQ
+from di2pose_lib.skeleton import PARENTS
 
 # Metres: coordinates enter and leave the network in this unit, near 1 in size. The paper
 # does not say how poses are normalised.
 POSE_UNIT = 0.25
+
+
+def _check_local_joints(local_joints):
+    odd = local_joints >= 1 and local_joints % 2 == 1
+    require(odd, f"`local_joints` must be positive and odd; got {local_joints}")
 
 
 def joint_shift(features, local_joints):
@@ -24,8 +30,7 @@ def joint_shift(features, local_joints):
     Raises:
         ValueError: `local_joints` is not a positive odd number, or `features` no (B, J, D).
     """
-    odd = local_joints >= 1 and local_joints % 2 == 1
-    require(odd, f"`local_joints` must be positive and odd; got {local_joints}")
+    _check_local_joints(local_joints)
     check_tensor("features", features, ("B", "J", "D"))
     reach = local_joints // 2
     joints = features.shape[1]
@@ -37,22 +42,55 @@ def joint_shift(features, local_joints):
     )
 
 
-class LocalMLPBlock(nn.Module):
-    """x + JS(LN(x)), then x + MLP(LN(x)); JS is linear, Joint Shift, linear (Sec. 3.1)."""
+def tree_matrices(local_joints, parents=PARENTS):
+    """What Joint Shift along the kinematic tree reads, float (X, J, J), one matrix a group.
 
-    def __init__(self, width, local_joints, mlp_ratio):
+    Group g of X moves by m = g − ⌊X/2⌋ bones away from the root: for m > 0 a joint reads
+    its ancestor m bones up (0 where there is none), for m < 0 the mean of its descendants
+    |m| bones down (0 at the ends). The paper's words suggest the tree and its figure
+    shows the index order, which is the default.
+
+    Raises:
+        ValueError: `local_joints` is not a positive odd number.
+    """
+    _check_local_joints(local_joints)
+    up = torch.zeros(len(parents), len(parents), dtype=torch.float64)
+    for joint, parent in enumerate(parents):
+        if parent >= 0:
+            up[joint, parent] = 1.0
+    matrices = []
+    for move in range(-(local_joints // 2), local_joints // 2 + 1):
+        ancestors = torch.linalg.matrix_power(up, abs(move))
+        below = ancestors.T / ancestors.sum(dim=0)[:, None].clamp_min(1.0)
+        matrices.append(ancestors if move >= 0 else below)
+    return torch.stack(matrices).float()
+
+
+class LocalMLPBlock(nn.Module):
+    """x + JS(LN(x)), then x + MLP(LN(x)); JS is linear, Joint Shift, linear (Sec. 3.1).
+
+    Joint Shift is in index order, or along the tree where its `tree_matrices` are given.
+    """
+
+    def __init__(self, width, local_joints, mlp_ratio, tree=None):
         super().__init__()
         hidden = round(width * mlp_ratio)
         self.local_joints = local_joints
+        self.register_buffer("tree", tree, persistent=False)
         self.shift_norm = nn.LayerNorm(width)
         self.shift_in = nn.Linear(width, width)
         self.shift_out = nn.Linear(width, width)
         self.mlp_norm = nn.LayerNorm(width)
         self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
 
+    def _shift(self, features):
+        if self.tree is None:
+            return joint_shift(features, self.local_joints)
+        groups = features.tensor_split(self.local_joints, dim=-1)
+        return torch.cat([m @ group for m, group in zip(self.tree, groups, strict=True)], dim=-1)
+
     def forward(self, x):
-        shifted = joint_shift(self.shift_in(self.shift_norm(x)), self.local_joints)
-        x = x + self.shift_out(shifted)
+        x = x + self.shift_out(self._shift(self.shift_in(self.shift_norm(x))))
         return x + self.mlp(self.mlp_norm(x))
 
 
@@ -67,7 +105,8 @@ class PoseTokenizer(nn.Module):
         super().__init__()
         self.config = config
         self.fsq = FSQ(config.levels)
-        blocks = (config.local_joints, config.mlp_ratio)
+        tree = tree_matrices(config.local_joints) if config.neighbours == "tree" else None
+        blocks = (config.local_joints, config.mlp_ratio, tree)
         self.joint_embedding = nn.Linear(3, config.width)
         self.encoder = nn.Sequential(
             *(LocalMLPBlock(config.width, *blocks) for _ in range(config.encoder_blocks)),
@@ -82,7 +121,8 @@ class PoseTokenizer(nn.Module):
             nn.LayerNorm(config.decoder_width),
             nn.Linear(config.decoder_width, 3),
         )
-        self._start_tokens_at_joints()
+        if config.start_at_joints:
+            self._start_tokens_at_joints()
 
     @torch.no_grad()
     def _start_tokens_at_joints(self):

@@ -122,6 +122,11 @@ REFUSED = [
         [2] * 20 + [3],
         "`tokenizer.sizes.levels` must multiply to at most 1048576 codes; got [2, 2,",
     ),
+    (
+        "tokenizer.sizes.neighbours",
+        "star",
+        "`tokenizer.sizes.neighbours` must be one of index, tree; got 'star'",
+    ),
     ("tokenizer.sizes.local_joints", 2, "`tokenizer.sizes.local_joints` must be odd; got 2"),
     (
         "tokenizer.sizes.local_joints",

@@ -146,7 +146,7 @@ def test_training_lowers_the_loss_where_the_image_tells_the_answer(tmp_path):
 
 def test_the_library_s_denoiser_learns_too_and_repeats(tmp_path):
     sizes = SimpleNamespace(num_codes=CODES, num_tokens=TOKENS)
-    chain = SimpleNamespace(num_steps=STEPS, width=16, layers=1, heads=2)
+    chain = SimpleNamespace(num_steps=STEPS, width=16, layers=1, heads=2, start_from_codes=True)
     config = SimpleNamespace(diffusion=chain, tokenizer=SimpleNamespace(sizes=sizes))
     schedule, results = OccludeReplaceSchedule(CODES, STEPS), []
     for name in ("one", "again"):
@@ -245,7 +245,7 @@ def test_the_report_leaves_no_gradient_and_a_denoiser_that_is_done(tmp_path, sti
 
 def whole_config(**chain):
     values = {"num_steps": 7, "final_occlude_rate": 0.8, "final_replace_rate": 0.2}
-    values |= {"width": 32, "layers": 2, "heads": 4, **chain}
+    values |= {"width": 32, "layers": 2, "heads": 4, "start_from_codes": True, **chain}
     sizes = SimpleNamespace(num_codes=12, num_tokens=TOKENS)
     return SimpleNamespace(
         diffusion=SimpleNamespace(**values), tokenizer=SimpleNamespace(sizes=sizes)
@@ -272,10 +272,12 @@ def test_the_denoiser_has_the_sizes_of_the_parameters_and_of_the_features():
 def test_the_denoiser_starts_from_the_codes_where_their_table_is_given():
     table = FSQ([3, 4]).code_table()
 
-    def similarity(code_table):
+    def similarity(code_table, **changes):
         torch.manual_seed(0)
-        rows = make_denoiser(whole_config(width=256), (5, 10), code_table).head.weight.detach()
+        config = whole_config(width=256, **changes)
+        rows = make_denoiser(config, (5, 10), code_table).head.weight.detach()
         return torch.cosine_similarity(rows[0], rows[1], dim=0).item()
 
     assert abs(similarity(None)) < 0.25
     assert similarity(table) > similarity(None) + 0.1
+    assert similarity(table, start_from_codes=False) == similarity(None)

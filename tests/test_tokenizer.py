@@ -8,7 +8,8 @@ import torch
 from torch.nn import functional
 
 from di2pose_lib.config import TokenizerConfig
-from di2pose_lib.tokenizer import LocalMLPBlock, PoseTokenizer, joint_shift
+from di2pose_lib.skeleton import JOINT_NAMES, PARENTS
+from di2pose_lib.tokenizer import LocalMLPBlock, PoseTokenizer, joint_shift, tree_matrices
 
 SMALL = {
     "num_tokens": 9,
@@ -72,6 +73,65 @@ def test_joint_shift_of_three_joints_by_hand():
 def test_one_local_joint_is_no_shift():
     features = torch.randn(2, 17, 8, generator=torch.Generator().manual_seed(0))
     assert torch.equal(joint_shift(features, 1), features)
+
+
+def depth_below(joint, above):
+    """Bones from `above` down to `joint`; None where it is no ancestor."""
+    bones = 0
+    while joint != above:
+        joint, bones = PARENTS[joint], bones + 1
+        if joint < 0:
+            return None
+    return bones
+
+
+@pytest.mark.parametrize("local_joints", [1, 3, 5, 7])
+def test_the_tree_reads_an_ancestor_or_the_mean_of_descendants(local_joints):
+    matrices = tree_matrices(local_joints)
+    assert matrices.shape == (local_joints, 17, 17)
+    for group, matrix in enumerate(matrices):
+        move = group - local_joints // 2
+        for joint in range(17):
+            if move >= 0:
+                read = [j for j in range(17) if depth_below(joint, j) == move]
+                assert len(read) <= 1
+            else:
+                read = [j for j in range(17) if depth_below(j, joint) == -move]
+            expected = torch.zeros(17)
+            expected[read] = 1 / max(1, len(read))
+            torch.testing.assert_close(matrix[joint], expected)
+
+
+def test_along_the_tree_a_wrist_reads_the_elbow_and_a_thorax_what_hangs_from_it():
+    block = LocalMLPBlock(6, 3, 1.0, tree_matrices(3))
+    wrist, elbow, thorax = (JOINT_NAMES.index(n) for n in ("left wrist", "left elbow", "thorax"))
+    features = torch.zeros(1, 17, 6)
+    features[0, elbow] = 1.0
+    assert block._shift(features)[0, wrist].tolist() == [0, 0, 0, 0, 1, 1]
+    assert block._shift(features)[0, elbow].tolist() == [0, 0, 1, 1, 0, 0]
+    features = torch.zeros(1, 17, 6)
+    features[0, [child for child, parent in enumerate(PARENTS) if parent == thorax]] = 3.0
+    assert block._shift(features)[0, thorax].tolist() == [3, 3, 0, 0, 0, 0]
+
+
+def test_neighbours_in_the_tree_change_the_tokenizer_and_not_its_weights():
+    index, tree = small_tokenizer(), small_tokenizer(neighbours="tree")
+    assert index.state_dict().keys() == tree.state_dict().keys()
+    assert all(torch.equal(a, tree.state_dict()[name]) for name, a in index.state_dict().items())
+    pose = random_poses()
+    assert not torch.allclose(index(pose), tree(pose))
+    one = [small_tokenizer(neighbours=n, local_joints=1)(pose) for n in ("index", "tree")]
+    torch.testing.assert_close(*one)  # X = 1 is no shift in either
+
+
+def test_tokens_begin_at_joints_only_where_asked_for():
+    home, mixed = (
+        small_tokenizer(num_tokens=17, start_at_joints=start).joints_to_tokens.weight
+        for start in (True, False)
+    )
+    assert torch.equal(home.argmax(dim=1), torch.arange(17))
+    assert mixed.abs().max() <= 17**-0.5  # torch's own start
+    torch.testing.assert_close(home, 0.5 * mixed + torch.eye(17))
 
 
 @pytest.mark.parametrize(
