@@ -170,9 +170,9 @@ class TokenizerConfig:
     decoder_width: int
     decoder_blocks: int
     local_joints: int  # X; 1 means no shift
+    neighbours: str  # one of NEIGHBOURS: where Joint Shift takes features from
+    start_at_joints: bool  # training begins with each token at one joint
     mlp_ratio: float = 1.0  # hidden width of the channel MLP; the paper is silent, PCT has 1
-    neighbours: str = "index"  # one of NEIGHBOURS: where Joint Shift takes features from
-    start_at_joints: bool = True  # training begins with each token at one joint
     num_joints: int = NUM_JOINTS  # J
 
     def __post_init__(self):
@@ -243,8 +243,8 @@ class DiffusionConfig:
     layers: int
     heads: int
     precision: str  # float32 or bfloat16
+    start_from_codes: bool  # near codes begin with near embeddings and logits
     optimizer: OptimizerConfig
-    start_from_codes: bool = True  # near codes begin with near embeddings and logits
 
     def __post_init__(self):
         _positive("diffusion", self, "width", "layers", "heads")

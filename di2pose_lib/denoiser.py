@@ -154,7 +154,7 @@ class Denoiser(nn.Module):
             k_s: tokens at `step`, int64 (B, N), in [0, C]; C is Occ.
             step: int64 (B,), in [1, S].
             condition: image features, float (B, tokens, condition_width), or what
-                `condition_memory` made of them; of B / H images, each of which then
+                `condition_memory` made of those of B / H images, each of which then
                 serves H rows of `k_s`, one after the other.
 
         Returns:
@@ -169,11 +169,13 @@ class Denoiser(nn.Module):
         check_range("k_s", k_s, 0, config.num_codes)
         check_range("step", step, 1, config.num_steps)
         if isinstance(condition, torch.Tensor):
+            got = len(condition)
+            require(got == len(k_s), f"`condition` must have batch size {len(k_s)}; got {got}")
             condition = self.condition_memory(condition)
         got = len(condition[0][0])
         require(
             len(k_s) % got == 0,
-            f"`condition` must have batch size {len(k_s)} or a divisor of it; got {got}",
+            f"`condition` must be of {len(k_s)} images or a divisor of it; got {got}",
         )
         x = self.token_embedding(k_s) + self.position
         for block, (key, value) in zip(self.blocks, condition, strict=True):

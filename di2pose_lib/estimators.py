@@ -10,13 +10,28 @@ from di2pose_lib.metrics import mpjpe_mm
 from di2pose_lib.sampler import sample_with_probs
 from di2pose_lib.seeding import generator_for
 
-MOST_LOGITS = 2**26  # at once, of all samples: bounds the memory to about a gigabyte
+# Logits at once, and images at once: 256 MiB of logits in float32, of which a few such tensors
+# live together, and the keys and values of the images, 33 MB each at the paper's sizes.
+MOST_LOGITS = 2**26
+MOST_IMAGES = 16
 
 ONE_SAMPLE = "one sample"
 ARGMAX = "arg-max at the last step"
 MEAN = "mean of samples"
 SOFT = "soft decoding"
 BEST = "best of samples (uses the answer)"
+
+
+def _image_seeds(seeds, count):
+    """A list of one int for each of `count` images."""
+    if isinstance(seeds, torch.Generator):
+        draw = torch.randint(2**62, (count,), generator=seeds, device=seeds.device)
+        return draw.tolist()
+    whole = isinstance(seeds, list) and all(type(seed) is int for seed in seeds)
+    got = type(seeds).__name__
+    require(whole, f"`seeds` must be a list of ints, or a torch.Generator; got {got}")
+    require(len(seeds) == count, f"`seeds` must hold {count} seeds; got {len(seeds)}")
+    return seeds
 
 
 class PoseModel:
@@ -34,45 +49,54 @@ class PoseModel:
         self.num_inference_steps = num_inference_steps
 
     @torch.no_grad()
-    def hypotheses(self, features, num_hypotheses, generator):
+    def hypotheses(self, features, num_hypotheses, seeds):
         """Poses float32 (B, H, J, 3), metres, one for each of H samples of the tokens.
 
         Also the first hypothesis decoded from the arg-max of its last step, (B, J, 3).
 
         Hypothesis h of an image depends on the image's seed and on h alone: not on H, nor
-        on the images beside it (but for ties in floating point). Memory is bounded.
+        on the images beside it (but for ties in floating point). Memory is bounded, whatever
+        B and H are.
 
         Args:
             features: float (B, tokens, width).
             num_hypotheses: H ≥ 1.
-            generator: torch.Generator that draws the images' seeds, or a list of B seeds.
+            seeds: a list of B ints, or a torch.Generator that draws them.
         """
         require(num_hypotheses >= 1, f"`num_hypotheses` must be at least 1; got {num_hypotheses}")
-        if isinstance(generator, torch.Generator):
-            generator = torch.randint(2**62, (len(features),), generator=generator).tolist()
-        got = len(generator)
-        require(got == len(features), f"`generator` must hold {len(features)} seeds; got {got}")
-        tokens, codes = self.tokenizer.config.num_tokens, self.schedule.num_codes
-        images_at_once = max(1, MOST_LOGITS // (num_hypotheses * tokens * codes))
-        parts = []
+        seeds = _image_seeds(seeds, len(features))
+        rows_at_once = self._rows_at_once()
+        hypotheses = torch.arange(num_hypotheses).split(rows_at_once)
+        images_at_once = min(MOST_IMAGES, max(1, rows_at_once // num_hypotheses))
+        poses, argmax = [], []
         for first in range(0, len(features), images_at_once):
             some = slice(first, first + images_at_once)
-            parts.append(self._draw(features[some], num_hypotheses, generator[some]))
-        return tuple(torch.cat(part) for part in zip(*parts, strict=True))
+            memory = self.denoiser.condition_memory(features[some])
+            drawn = [
+                self._draw(memory, numbers.tolist(), seeds[some], features.device)
+                for numbers in hypotheses
+            ]
+            poses.append(torch.cat([part for part, _ in drawn], dim=1))
+            argmax.append(drawn[0][1])
+        return torch.cat(poses), torch.cat(argmax)
 
-    def _draw(self, features, num_hypotheses, seeds):
-        rows = [generator_for(s, "hypothesis", h) for s in seeds for h in range(num_hypotheses)]
+    def _rows_at_once(self):
+        return max(1, MOST_LOGITS // (self.tokenizer.config.num_tokens * self.schedule.num_codes))
+
+    def _draw(self, memory, numbers, seeds, device):
+        """Poses (images, H, J, 3) of the hypotheses of these numbers; the first's arg-max."""
+        rows = [generator_for(seed, "hypothesis", h) for seed in seeds for h in numbers]
         drawn = sample_with_probs(
             self.denoiser,
             self.schedule,
-            self.denoiser.condition_memory(features),
+            memory,
             self.tokenizer.config.num_tokens,
             self.num_inference_steps,
             rows,
             batch_size=len(rows),
-            device=features.device,
+            device=device,
         )
-        each = (len(features), num_hypotheses)
+        each = (len(seeds), len(numbers))
         poses = self.tokenizer.decode(drawn.tokens).unflatten(0, each)
         first = drawn.k_start_probs.unflatten(0, each)[:, 0]
         return poses, self.tokenizer.decode(first.argmax(dim=-1))
@@ -87,18 +111,23 @@ class PoseModel:
         """
         rate = self.schedule.final_occlude_rate
         require(rate > 0, f"soft decoding needs `final_occlude_rate` > 0; got {rate}")
-        batch = len(features)
+        parts = features.split(min(MOST_IMAGES, self._rows_at_once()))
+        return torch.cat([self._soft_decode(part) for part in parts])
+
+    def _soft_decode(self, features):
+        batch, where = len(features), features.device
         tokens = self.tokenizer.config.num_tokens
-        occluded = torch.full((batch, tokens), self.schedule.num_codes, device=features.device)
-        step = torch.full((batch,), self.schedule.num_steps, device=features.device)
+        occluded = torch.full((batch, tokens), self.schedule.num_codes, device=where)
+        step = torch.full((batch,), self.schedule.num_steps, device=where)
         return self.tokenizer.soft_decode(self.denoiser(occluded, step, features).softmax(dim=-1))
 
-    def estimates(self, features, pose, num_hypotheses, generator):
+    def estimates(self, features, pose, num_hypotheses, seeds):
         """{estimator: pose (B, J, 3)} for image features (B, tokens, width).
 
-        `pose` (B, J, 3) serves the upper bound "best of samples" alone.
+        `pose` (B, J, 3) serves the upper bound "best of samples" alone; `seeds` are those of
+        `hypotheses`.
         """
-        poses, argmax = self.hypotheses(features, num_hypotheses, generator)
+        poses, argmax = self.hypotheses(features, num_hypotheses, seeds)
         batch = len(poses)
         errors = mpjpe_mm(poses.flatten(0, 1), pose.repeat_interleave(num_hypotheses, dim=0))
         best = errors.unflatten(0, (batch, num_hypotheses)).argmin(dim=1)

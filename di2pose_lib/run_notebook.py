@@ -16,6 +16,9 @@ import time
 import warnings
 from pathlib import Path
 
+PARENT = os.getppid()  # before the imports that take seconds: DVC may be killed meanwhile
+
+# ruff: noqa: E402
 from di2pose_lib.checks import require
 from di2pose_lib.config_file import load_config
 from di2pose_lib.files import write_text
@@ -149,10 +152,9 @@ def _end_with_parent():
     The kernel watches this process in the same way. Both matter after `kill -9`: a stage
     that is started again must not race with one that still runs.
     """
-    parent = os.getppid()
 
     def watch():
-        while os.getppid() == parent:
+        while os.getppid() == PARENT:
             time.sleep(0.2)
         os._exit(1)
 

@@ -73,7 +73,7 @@ def q_sample(schedule, k_start, step, generator):
 
     Raises:
         ValueError: shapes disagree, a token or a step is out of range, or `generator` is
-            not a torch.Generator.
+            neither a torch.Generator nor a list of one for each row.
     """
     batch, _ = _check_tokens("k_start", k_start, schedule.num_codes - 1)
     step = schedule.check_steps(step, batch, k_start.device)
@@ -230,7 +230,8 @@ def q_posterior_sample(schedule, k_start, k_s, step, generator, prev_step=None):
         int64 (B, N), in [0, C], on the device of `k_s`.
 
     Raises:
-        ValueError: as `q_posterior_probs`, or `generator` is not a torch.Generator.
+        ValueError: as `q_posterior_probs`, or a `generator` that is neither a
+            torch.Generator nor a list of one for each row.
     """
     num_codes = schedule.num_codes
     factors = posterior_factors(schedule, k_s, step, prev_step, k_start)

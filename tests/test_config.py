@@ -122,6 +122,7 @@ REFUSED = [
         [2] * 20 + [3],
         "`tokenizer.sizes.levels` must multiply to at most 1048576 codes; got [2, 2,",
     ),
+    ("tokenizer.sizes.neighbours", None, "`tokenizer.sizes.neighbours` must be str; got None"),
     (
         "tokenizer.sizes.neighbours",
         "star",

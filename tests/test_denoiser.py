@@ -342,7 +342,7 @@ def test_a_width_that_heads_do_not_divide_is_refused():
         ("condition", torch.zeros(3, 5, 10), r"`condition` must have shape \(B, 6, 10\); got"),
         ("condition", torch.zeros(3, 6, 10).long(), "`condition` must be floating point; got"),
         ("condition", torch.full((3, 6, 10), float("nan")), "`condition` must be finite; got NaN"),
-        ("condition", torch.zeros(2, 6, 10).double(), "batch size 3 or a divisor of it; got 2"),
+        ("condition", torch.zeros(1, 6, 10).double(), "must have batch size 3; got 1"),
     ],
 )
 def test_inputs_that_do_not_fit_are_refused(name, value, sentence):
@@ -354,7 +354,7 @@ def test_inputs_that_do_not_fit_are_refused(name, value, sentence):
 def test_memory_of_another_batch_is_refused():
     denoiser = small_denoiser()
     k_s, step, condition = random_inputs()
-    with pytest.raises(ValueError, match="must have batch size 3 or a divisor of it; got 2"):
+    with pytest.raises(ValueError, match="must be of 3 images or a divisor of it; got 2"):
         denoiser(k_s, step, denoiser.condition_memory(condition[:2]))
 
 

@@ -177,6 +177,8 @@ def real_model():
         decoder_width=16,
         decoder_blocks=1,
         local_joints=3,
+        neighbours="index",
+        start_at_joints=True,
     )
     denoiser = Denoiser(
         DenoiserConfig(
@@ -212,7 +214,7 @@ def test_an_image_is_decoded_alike_alone_and_in_a_batch(real_model):
     assert (whole[0] - whole[1]).abs().max() > 1e-5, "the features are not looked at"
 
 
-def test_a_hypothesis_is_its_image_s_own_whatever_stands_beside_it(real_model, monkeypatch):
+def test_a_hypothesis_is_its_image_s_own_whatever_stands_beside_it(real_model):
     features = torch.randn(5, 4, 8, generator=generator(1))
     seeds = [11, 12, 13, 14, 15]
     whole, argmax = real_model.hypotheses(features, 4, seeds)
@@ -224,18 +226,62 @@ def test_a_hypothesis_is_its_image_s_own_whatever_stands_beside_it(real_model, m
         alone, first = real_model.hypotheses(features[own], 4, seeds[own])
         torch.testing.assert_close(alone, whole[own], atol=1e-6, rtol=1e-5)
         torch.testing.assert_close(first, argmax[own], atol=1e-6, rtol=1e-5)
-    monkeypatch.setattr(estimators, "MOST_LOGITS", 2 * 4 * 6 * 12)  # two images at once
-    torch.testing.assert_close(
-        real_model.hypotheses(features, 4, seeds)[0], whole, atol=1e-6, rtol=1e-5
-    )
     other, _ = real_model.hypotheses(features, 4, [1, 12, 13, 14, 15])
     assert not torch.equal(other[0], whole[0]) and torch.equal(other[1:], whole[1:])
 
 
-def test_seeds_that_do_not_fit_the_images_are_refused(real_model):
+@pytest.mark.parametrize(
+    ("rows_at_once", "most_images", "calls"),
+    [
+        (8, 16, [8, 8, 4]),  # two images of four hypotheses
+        (100, 2, [8, 8, 4]),
+        (3, 16, [3, 1] * 5),  # hypotheses of one image in two blocks
+    ],
+)
+def test_memory_is_bounded_and_blocks_change_no_pose(
+    real_model, monkeypatch, rows_at_once, most_images, calls
+):
     features = torch.randn(5, 4, 8, generator=generator(1))
-    with pytest.raises(ValueError, match="`generator` must hold 5 seeds; got 3"):
-        real_model.hypotheses(features, 2, [1, 2, 3])
+    seeds = [11, 12, 13, 14, 15]
+    whole, argmax = real_model.hypotheses(features, 4, seeds)
+    soft = real_model.soft_decode(features)
+    monkeypatch.setattr(estimators, "MOST_LOGITS", rows_at_once * 6 * 12)
+    monkeypatch.setattr(estimators, "MOST_IMAGES", most_images)
+    sizes, forward = [], real_model.denoiser.forward
+    monkeypatch.setattr(
+        real_model.denoiser,
+        "forward",
+        lambda *given: (sizes.append(len(given[0])), forward(*given))[1],
+    )
+    poses, first = real_model.hypotheses(features, 4, seeds)
+    steps = real_model.num_inference_steps
+    assert sizes == [size for size in calls for _ in range(steps)]
+    torch.testing.assert_close(poses, whole, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(first, argmax, atol=1e-6, rtol=1e-5)
+    sizes.clear()
+    torch.testing.assert_close(real_model.soft_decode(features), soft, atol=1e-6, rtol=1e-5)
+    assert max(sizes) == min(rows_at_once, most_images, 5) and sum(sizes) == 5
+
+
+def test_seeds_come_from_a_generator_too(real_model):
+    features = torch.randn(3, 4, 8, generator=generator(1))
+    seeds = torch.randint(2**62, (3,), generator=generator(4)).tolist()
+    drawn, _ = real_model.hypotheses(features, 2, generator(4))
+    assert torch.equal(drawn, real_model.hypotheses(features, 2, seeds)[0])
+
+
+@pytest.mark.parametrize(
+    ("seeds", "sentence"),
+    [
+        ([1, 2, 3], "`seeds` must hold 5 seeds; got 3"),
+        (7, "`seeds` must be a list of ints, or a torch.Generator; got int"),
+        ([1.0] * 5, "`seeds` must be a list of ints, or a torch.Generator; got list"),
+    ],
+)
+def test_seeds_that_do_not_fit_the_images_are_refused(real_model, seeds, sentence):
+    features = torch.randn(5, 4, 8, generator=generator(1))
+    with pytest.raises(ValueError, match=sentence):
+        real_model.hypotheses(features, 2, seeds)
 
 
 def test_features_and_poses_of_different_length_are_refused():

@@ -211,6 +211,14 @@ def test_a_film_has_a_frame_and_a_slider_step_for_each_estimate_and_keeps_the_tr
         assert np.allclose(joints.x, poses[..., 0].flatten())
         assert film.frames[number].data[-1].z.tolist() == [[0, 1, 2]]
     assert [b.label for b in film.layout.updatemenus[0].buttons] == ["▶ Play"]
+    strip = film.frames[0].data[-1]
+    colours = [strip.colorscale[2 * state][1] for state in range(3)]
+    legend = film.layout.annotations[1].text
+    shown = [
+        f"<span style='color:{c}'>■</span> {name}"
+        for c, name in zip(colours, figures.TOKEN_STATES, strict=True)
+    ]
+    assert legend.split("   ") == shown
 
 
 def test_every_figure_is_plain_json_without_a_kernel():

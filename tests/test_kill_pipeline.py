@@ -181,9 +181,13 @@ class Run:
             time.sleep(0.01)
         return result
 
+    def steps(self, label):
+        """(step, of how many) of a training, as the log tells them."""
+        told = rf"^{label}: (?:continuing from )?step (\d+)(?:/| of )(\d+)"
+        return [(int(step), int(total)) for step, total in re.findall(told, self.text(), re.M)]
+
     def reached(self, label, share):
-        steps = re.findall(rf"^{label}: step (\d+)/(\d+)", self.text(), re.MULTILINE)
-        return any(int(step) >= share * int(total) for step, total in steps)
+        return any(step >= share * total for step, total in self.steps(label))
 
     def end(self):
         """Kill what is still there; for a test that failed."""
@@ -234,7 +238,7 @@ def end_with(run, kill, armed, ready):
     run.wait_for(lambda: run.kill(kill.who))
     code = run.dvc.wait(timeout=PATIENCE)
     assert code == (-signal.SIGKILL if kill.who == "dvc" else 255), run.text()[-4000:]
-    return re.findall(rf"^{kill.label}: step (\d+/\d+)", run.text(), re.MULTILINE)[-1]
+    return " of ".join(map(str, run.steps(kill.label)[-1]))
 
 
 def meet(run, left):
@@ -243,7 +247,7 @@ def meet(run, left):
     (It finds them done where they were stopped just after their training's end.)
     """
     if left:
-        signs = r"another process is at work|: step \d"
+        signs = r"another process is at work|: (?:continuing from )?step \d"
         run.wait_for(lambda: re.search(signs, run.text()))
         send(signal.SIGCONT, left)  # some steps more, and perhaps a save
         give_up = time.monotonic() + PATIENCE / 10

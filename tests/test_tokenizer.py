@@ -19,6 +19,8 @@ SMALL = {
     "decoder_width": 16,
     "decoder_blocks": 1,
     "local_joints": 3,
+    "neighbours": "index",
+    "start_at_joints": True,
 }
 
 
@@ -199,7 +201,7 @@ def test_sizes_and_kinds_of_what_comes_out():
 
 
 def test_the_papers_sizes_give_its_number_of_codes():
-    paper = TokenizerConfig(100, [7, 5, 5, 5, 5], 2048, 4, 512, 1, 3)
+    paper = TokenizerConfig(100, [7, 5, 5, 5, 5], 2048, 4, 512, 1, 3, "index", True)
     assert paper.num_codes == 4375
     assert paper.levels == (7, 5, 5, 5, 5)
     with torch.device("meta"):
@@ -311,9 +313,18 @@ def test_a_size_below_one_is_refused(name):
 
 @pytest.mark.parametrize("local_joints", [0, 2, -1])
 def test_joint_shift_refuses_a_number_of_joints_that_has_no_middle(local_joints):
+    with pytest.raises(
+        ValueError, match=f"`local_joints` must be positive and odd; got {local_joints}"
+    ):
+        tree_matrices(local_joints)
     sentence = f"`local_joints` must be positive and odd; got {local_joints}"
     with pytest.raises(ValueError, match=sentence):
         joint_shift(torch.zeros(1, 17, 6), local_joints)
+
+
+def test_neighbours_in_the_tree_need_the_skeleton_s_joints():
+    with pytest.raises(ValueError, match="`tokenizer.num_joints` must be 17 .* tree; got 16"):
+        TokenizerConfig(**{**SMALL, "neighbours": "tree", "num_joints": 16})
 
 
 @pytest.mark.parametrize("local_joints", [2, 4])

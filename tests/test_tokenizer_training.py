@@ -21,6 +21,8 @@ SIZES = TokenizerConfig(
     decoder_width=16,
     decoder_blocks=1,
     local_joints=3,
+    neighbours="index",
+    start_at_joints=True,
 )
 
 
