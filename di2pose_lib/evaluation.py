@@ -17,7 +17,8 @@ DI2POSE, SHUFFLED = "Di2Pose", "Di2Pose, images shuffled"
 MEAN_POSE, NEIGHBOUR = "mean pose per camera", "nearest training neighbour"
 TOKENIZER, RECONSTRUCTION = "tokenizer", "reconstruction of the truth"
 
-# Test actions of motion capture that training contains; dance is reported apart.
+# Test actions of motion capture of which training holds many trials; dance, of which it holds
+# few, is reported apart.
 SEEN_ACTIONS = ("walk", "run", "jump")
 FEW_SUBJECTS = 10  # below, intervals resample recordings, for subjects are too few
 
