@@ -12,6 +12,7 @@ import sys
 import torch
 
 from di2pose_lib import ablations, evaluation, stages
+from di2pose_lib.ablation_times import predicted_seconds
 from di2pose_lib.checks import require
 from di2pose_lib.config import SOURCES
 from di2pose_lib.config_file import load_config, to_dict
@@ -49,10 +50,10 @@ class Run:
         self.kind = table.kind
         root = root or project_root()
         self.key = ablations.run_key(self.config, self.kind)
-        self.row_path = root / "results" / "ablations" / source / f"{self.key}.json"
+        self.row_path = root / "pipelines" / "ablations" / "results" / source / f"{self.key}.json"
         self.store = root / "scratch" / "ablations" / f"{source}-{seed}"
 
-    def _stored(self, stage):
+    def stored(self, stage):
         """Where an artefact is kept for other runs with the same needs and the same code."""
         values = to_dict(self.config)
         needs = [LIBRARY_DIGEST, *(values[section] for section in NEEDS[stage])]
@@ -64,9 +65,9 @@ class Run:
         pipeline.artifacts.mkdir(parents=True, exist_ok=True)
         for stage in NEEDS:
             link = pipeline.artifacts / stage
-            if self._stored(stage).is_dir() and not link.exists():
+            if self.stored(stage).is_dir() and not link.exists():
                 link.unlink(missing_ok=True)
-                link.symlink_to(self._stored(stage))
+                link.symlink_to(self.stored(stage))
         measure = _reconstruction if self.kind == ablations.TOKENIZER else _estimates
         measured = measure(pipeline)
         changes = {"seed": self.config.seed, "library": LIBRARY_DIGEST[:16]}
@@ -74,8 +75,8 @@ class Run:
         for stage in NEEDS:
             made = pipeline.artifacts / stage
             if made.is_dir() and not made.is_symlink():
-                self._stored(stage).parent.mkdir(parents=True, exist_ok=True)
-                made.rename(self._stored(stage))
+                self.stored(stage).parent.mkdir(parents=True, exist_ok=True)
+                made.rename(self.stored(stage))
         shutil.rmtree(pipeline.folder)
 
 
@@ -133,6 +134,7 @@ def _estimates(pipeline):
             config.evaluation.num_hypotheses,
             config.seed,
             occlusion,
+            stages.device(),
         )
         clusters, about = _clusters(dataset)
         hidden = ~dataset.take("visible")
@@ -165,7 +167,9 @@ def planned(base, tables, sources, seeds):
 
 def main(arguments):
     """Command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m di2pose_lib.ablation_runs", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m di2pose_lib.ablation_runs", description=__doc__
+    )
     names = [table.name for table in ablations.TABLES]
     parser.add_argument("--table", nargs="+", choices=names, default=names)
     parser.add_argument("--source", nargs="+", choices=SOURCES, default=list(SOURCES))
@@ -181,6 +185,8 @@ def main(arguments):
         missing = {path: entry for path, entry in plan.items() if not path.is_file()}
         print(f"{len(plan)} runs, {len(missing)} of them missing", flush=True)
         if chosen.plan:
+            hours = predicted_seconds([run for *_, run in missing.values()]) / 3600
+            print(f"predicted on this machine: {hours:.1f} hours")
             return 0
         for number, (table, setting, run) in enumerate(list(missing.values())[: chosen.most], 1):
             where = f"{run.config.data.source}, seed {run.config.seed}"

@@ -80,3 +80,29 @@ def compared(table, source, metric=None, seeds=SEEDS, root=None):
             )
         )
     return result
+
+
+def _shown(interval, sign=""):
+    """ "12.3 [11.0, 13.6]"; the mean alone with one seed, a dash without any."""
+    if interval is None:
+        return "–"
+    mean = f"{interval.mean:{sign}.1f}"
+    if interval.seeds == 1:
+        return f"{mean} (one seed)"
+    return f"{mean} [{interval.low:{sign}.1f}, {interval.high:{sign}.1f}]"
+
+
+def markdown_rows(table, sources, root=None):
+    """(columns, rows) of a table for a reader: error, difference and verdict for each source."""
+    each = {source: compared(table, source, root=root) for source in sources}
+    columns = ["", "the paper, Human3.6M"]
+    for source in sources:
+        columns += [f"{source}, mm", "above the favourite, mm", ""]
+    rows = []
+    for settings in zip(*each.values(), strict=True):
+        name, paper = settings[0].setting, settings[0].paper_mm
+        row = [f"**{name}**" if name == table.favourite else name, "–" if paper is None else paper]
+        for one in settings:
+            row += [_shown(one.error), _shown(one.worse_by, "+"), one.verdict]
+        rows.append(row)
+    return columns, rows

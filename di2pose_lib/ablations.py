@@ -76,7 +76,7 @@ def _trained_and_run(trained, inference):
     return Setting(
         f"S = {trained}, run in {inference}",
         _steps(trained, inference),
-        ("steps train=%d infer=%d" % (trained, inference), ""),
+        (f"steps train={trained} infer={inference}", ""),
     )
 
 

@@ -51,7 +51,7 @@ def predict(model, encoder, dataset, train, train_features, settings, seed, occl
 
     def estimates(method, features, num_hypotheses):
         return predict_from_features(
-            model, method, features, truth, settings, num_hypotheses, seed, occlusion
+            model, method, features, truth, settings, num_hypotheses, seed, occlusion, where
         )
 
     train_pose, position = train.take("pose"), train.take("camera_position")
@@ -76,14 +76,13 @@ def predict(model, encoder, dataset, train, train_features, settings, seed, occl
 
 
 def predict_from_features(
-    model, method, features, truth, settings, num_hypotheses, seed, occlusion
+    model, method, features, truth, settings, num_hypotheses, seed, occlusion, where
 ):
     """Each estimator's `Prediction` by a `PoseModel` for image features (n, tokens, width).
 
-    `truth` (n, J, 3) serves the upper bound "best of samples" alone; the other arguments are
-    those of `predict`.
+    `truth` (n, J, 3) serves the upper bound "best of samples" alone; `where` is the device of
+    the model; the other arguments are those of `predict`.
     """
-    where = next(model.denoiser.parameters()).device
     parts, progress = {}, Progress(f"{method}, {occlusion}", len(features))
     for rows in torch.arange(len(features)).split(settings.batch_size):
         seeds = [seed_for(seed, "evaluation", method, occlusion, row) for row in rows.tolist()]

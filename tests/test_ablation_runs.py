@@ -5,7 +5,7 @@ import json
 import pytest
 from test_ablations import BASE
 
-from di2pose_lib import ablation_runs, ablations
+from di2pose_lib import ablation_runs, ablation_times, ablations
 from di2pose_lib.ablation_runs import Run, main, planned
 from di2pose_lib.ablation_tables import compared, finished_rows, row_error
 from di2pose_lib.config_file import load_config
@@ -87,7 +87,7 @@ def at(root, monkeypatch):
 
 
 def test_each_run_leaves_one_small_row_and_nothing_of_its_own_in_scratch(root):
-    rows = sorted((root / "results" / "ablations" / "synthetic").glob("*.json"))
+    rows = sorted((root / "pipelines" / "ablations" / "results" / "synthetic").glob("*.json"))
     assert len(rows) == 5
     assert all(path.stat().st_size < 20_000 for path in rows)
     assert list((root / "scratch" / "ablations" / "synthetic-7" / "runs").iterdir()) == []
@@ -156,6 +156,26 @@ def test_the_plan_holds_each_seed_together_and_only_what_was_chosen(capsys, monk
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "3 runs, 3 of them missing"
     assert lines[1:] == [f"run {n}: table 3a, X = {x}, mocap, seed 99" for n, x in ((1, 1), (2, 3))]
+
+
+def test_the_predicted_time_counts_what_is_shared_once(root):
+    tiny = ablations.changed(BASE, TINY)
+    both, _, three = (Run(tiny, TABLE, s, "synthetic", 8, root) for s in TABLE.settings)
+    step, calls = 1.0, []
+
+    def seconds(step_function):
+        calls.append(step_function)
+        return step
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ablation_times, "_seconds", seconds)
+        alone = ablation_times.predicted_seconds([both])
+        together = ablation_times.predicted_seconds([both, three])
+    images, batch = 8 * 4, both.config.diffusion.optimizer.batch_size
+    trainings = 2 * images / 16 + 4 * images / 16 + 2 * images / batch
+    poses = 2 * 44 * 2 / batch  # both conditions, images, hypotheses; a step of inference
+    assert alone == pytest.approx(trainings + 2 * poses + 2e-3 * images)
+    assert together == pytest.approx(alone + 3 * poses)  # trains nothing more
 
 
 def test_a_bad_parameters_file_gives_one_sentence(capsys, monkeypatch):
