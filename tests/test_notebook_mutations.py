@@ -62,7 +62,7 @@ MUTATIONS = {
         "transitions",
         "q_posterior_probs",
         "lambda schedule, k_start, k_s, step, prev_step=None: right(schedule, k_start, k_s, step)",
-        'record("posterior", posterior_error(toy))',
+        'record("posterior", max(map(posterior_error, toys)))',
     ),
     # λ is 1, whatever was asked for
     "05_diffusion_training": Mutation(
