@@ -6,6 +6,7 @@ in different numbers of steps) is made once for each seed.
 """
 
 import argparse
+import dataclasses
 import shutil
 import sys
 
@@ -19,9 +20,13 @@ from di2pose_lib.config_file import load_config, to_dict
 from di2pose_lib.encoder_training import encode_images
 from di2pose_lib.files import fingerprint, write_json
 from di2pose_lib.metrics import MM_PER_M
+from di2pose_lib.pct import PCTLoss, design_report, pct_loss
 from di2pose_lib.project import LIBRARY_DIGEST, Pipeline, project_root
+from di2pose_lib.seeding import seed_for
 from di2pose_lib.skeleton import bone_lengths
-from di2pose_lib.tokenizer_training import reconstruction_report
+from di2pose_lib.tokenizer_designs import DesignedTokenizer
+from di2pose_lib.tokenizer_training import augment_poses, reconstruction_report
+from di2pose_lib.training import fit
 
 PARAMS = "pipelines/ablations/params.yaml"  # seen from the repository's top folder
 SEEDS = (3, 4, 5)  # not those with which sizes and rates were chosen
@@ -48,8 +53,9 @@ class Run:
     def __init__(self, base, table, setting, source, seed, root=None):
         self.config = ablations.config_of(base, setting, source, seed)
         self.kind = table.kind
+        self.design = setting.design and ablations.sized(setting.design)
         root = root or project_root()
-        self.key = ablations.run_key(self.config, self.kind)
+        self.key = ablations.run_key(self.config, self.kind, self.design)
         self.row_path = root / "pipelines" / "ablations" / "results" / source / f"{self.key}.json"
         self.store = root / "scratch" / "ablations" / f"{source}-{seed}"
 
@@ -68,8 +74,7 @@ class Run:
             if self.stored(stage).is_dir() and not link.exists():
                 link.unlink(missing_ok=True)
                 link.symlink_to(self.stored(stage))
-        measure = _reconstruction if self.kind == ablations.TOKENIZER else _estimates
-        measured = measure(pipeline)
+        measured = self._measure(pipeline)
         changes = {"seed": self.config.seed, "library": LIBRARY_DIGEST[:16]}
         write_json(self.row_path, {"kind": self.kind, **changes, **measured})
         for stage in NEEDS:
@@ -78,6 +83,44 @@ class Run:
                 self.stored(stage).parent.mkdir(parents=True, exist_ok=True)
                 made.rename(self.stored(stage))
         shutil.rmtree(pipeline.folder)
+
+    def _measure(self, pipeline):
+        if self.kind == ablations.DENOISER:
+            return _estimates(pipeline)
+        test = stages.prepared_data(pipeline)["test"]
+        if self.design is None:
+            tokenizer, report = stages.pose_tokenizer(pipeline).model, reconstruction_report
+        else:
+            tokenizer, report = _designed_tokenizer(pipeline, self.design), design_report
+        return _reconstruction(tokenizer, report, test)
+
+
+def _designed_tokenizer(pipeline, design):
+    """A `DesignedTokenizer`, trained as the pose tokenizer is; PCT's loss for its codebook."""
+    config, train = pipeline.config, stages.prepared_data(pipeline)["train"]
+    where = stages.device()
+    torch.manual_seed(seed_for(config.seed, "pose tokenizer"))
+    tokenizer = DesignedTokenizer(design).to(where)
+    loss = PCTLoss() if design.quantizer == "vq" else PCTLoss(smooth_below=0.0)  # plain L1
+
+    def loss_function(rows, generator):
+        pose, rotation = train.take("pose", rows), train.take("camera_rotation", rows)
+        pose = augment_poses(pose, rotation, config.tokenizer, generator).to(where)
+        return pct_loss(tokenizer, pose, loss, generator)
+
+    checkpoints = pipeline.checkpoint_folder(
+        "pose_tokenizer", {"design": dataclasses.asdict(design)}
+    )
+    fit(
+        "pose tokenizer",
+        tokenizer,
+        loss_function,
+        len(train),
+        config.tokenizer.optimizer,
+        config.seed,
+        checkpoints,
+    )
+    return tokenizer
 
 
 def _by_cluster(errors, clusters):
@@ -93,10 +136,9 @@ def _clusters(dataset):
     return clusters, {"clusters": kind, "images": counts}
 
 
-def _reconstruction(pipeline):
+def _reconstruction(tokenizer, report, test):
     """What a tokenizer makes of the test subjects' poses."""
-    trained, test = stages.pose_tokenizer(pipeline), stages.prepared_data(pipeline)["test"]
-    tokenizer, pose = trained.model, test.take("pose")
+    pose = test.take("pose")
     where = next(tokenizer.parameters()).device
     with torch.no_grad():
         rebuilt = tokenizer(pose.to(where)).cpu()
@@ -107,11 +149,11 @@ def _reconstruction(pipeline):
     }
     bones = (bone_lengths(rebuilt) - bone_lengths(pose)).abs().mean(dim=1) * MM_PER_M
     errors["reconstruction, bone_length_mm"] = _by_cluster(bones.double(), clusters)
-    report = reconstruction_report(tokenizer, pose.to(where))
+    code_use = report(tokenizer, pose.to(where)).items()
     return {
         **about,
         "errors": errors,
-        "code_use": {name: value for name, value in report.items() if "_mm" not in name},
+        "code_use": {name: value for name, value in code_use if "_mm" not in name},
         "parameters": sum(p.numel() for p in tokenizer.parameters()),
     }
 

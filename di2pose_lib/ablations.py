@@ -4,11 +4,13 @@ A setting is a change of pipelines/ablations/params.yaml; everything else in its
 the same, the training steps too. Its name in the paper's tables finds the paper's number.
 """
 
+import dataclasses
 from typing import NamedTuple
 
 from di2pose_lib.checks import require
 from di2pose_lib.config_file import config_from_dict, to_dict
 from di2pose_lib.files import fingerprint
+from di2pose_lib.tokenizer_designs import TokenizerDesign, design_size, match_parameters
 
 TOKENIZER, DENOISER = "tokenizer", "denoiser"  # what a table trains, and what it measures
 
@@ -21,6 +23,8 @@ class Setting(NamedTuple):
     """{dotted parameter: value}."""
     paper: tuple | None = None
     """(ablation, setting) in the paper's table 3, or None where it has no such row."""
+    design: TokenizerDesign | None = None
+    """A tokenizer of another design, with as many parameters as the parameters' own."""
 
 
 class Table(NamedTuple):
@@ -80,6 +84,27 @@ def _trained_and_run(trained, inference):
     )
 
 
+def _design(blocks, num_tokens, **quantizer):
+    """A design at lesson scale; `config_of` brings it to the parameters of the reference."""
+    return TokenizerDesign(
+        blocks,
+        num_tokens=num_tokens,
+        width=64,
+        encoder_blocks=4,
+        decoder_width=64,
+        decoder_blocks=2,
+        token_hidden=64,
+        **quantizer,
+    )
+
+
+# 51 tokens of 1000 codes and 34 of 32768 have equal bits: 508 and 510.
+FINE, COARSE = (
+    {"quantizer": "fsq", "levels": (8, 5, 5, 5)},
+    {"quantizer": "fsq", "levels": (8,) * 5},
+)
+PCT_CODES = {"quantizer": "vq", "codebook_size": 2048, "code_width": 8}  # 374 bits
+
 IN_TRAINING = {"data.train_occluder_share": 0.5}
 ONE_SAMPLE = "one sample, clean, mpjpe_mm"
 ONE_SAMPLE_OCCLUDED = "one sample, occluders, mpjpe_mm"
@@ -120,6 +145,30 @@ TABLES = (
         ),
         "S = 100, run in 100",
         ONE_SAMPLE,
+    ),
+    Table(
+        "4",
+        "PCT's tokenizer or ours: is it the blocks, the codebook, or the number of tokens?",
+        TOKENIZER,
+        (
+            Setting(
+                "PCT: mixer, 34 tokens, learned codebook",
+                {},
+                ("representation (reconstruction)", "PCT"),
+                _design("mixer", 34, masked_share=0.2, start_at_joints=False, **PCT_CODES),
+            ),
+            Setting(
+                "Di2Pose: Local-MLP, 51 tokens, FSQ",
+                {},
+                ("representation (reconstruction)", "Di2Pose"),
+                _design("local_mlp", 51, **FINE),
+            ),
+            Setting("mixer, 51 tokens, FSQ", {}, None, _design("mixer", 51, **FINE)),
+            Setting("Local-MLP, 34 tokens, FSQ", {}, None, _design("local_mlp", 34, **COARSE)),
+            Setting("mixer, 34 tokens, FSQ", {}, None, _design("mixer", 34, **COARSE)),
+        ),
+        "Di2Pose: Local-MLP, 51 tokens, FSQ",
+        RECONSTRUCTION,
     ),
     Table(
         "5",
@@ -203,7 +252,15 @@ def config_of(base, setting, source, seed):
     return changed(base, {"data.source": source, "seed": seed, **setting.changes})
 
 
-def run_key(config, kind):
+REFERENCE = _design("local_mlp", 51, **FINE)  # its parameters are those of every design
+
+
+def sized(design):
+    """The design at the width that gives it the reference's number of parameters."""
+    return match_parameters(design, design_size(REFERENCE).parameters)
+
+
+def run_key(config, kind, design=None):
     """What a run is known by: a digest of all that its row depends on, but for the code.
 
     A table of tokenizers does not depend on encoder, chain and evaluation.
@@ -212,4 +269,6 @@ def run_key(config, kind):
     sections = ("scale", "seed", "data", "tokenizer")
     if kind == TOKENIZER:
         values = {name: values[name] for name in sections}
-    return fingerprint({"kind": kind, "config": values})[:16]
+    if design is not None:
+        values["design"] = dataclasses.asdict(design)
+    return fingerprint({"kind": kind, "config": values})

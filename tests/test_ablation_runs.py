@@ -58,6 +58,7 @@ TOKENS = ablations.Table(
     (
         ablations.Setting("X = 3", {}),
         ablations.Setting("X = 1", {"tokenizer.sizes.local_joints": 1}),
+        ablations.Setting("PCT", {}, None, ablations.table_of("4").settings[0].design),
     ),
     "X = 3",
     ablations.RECONSTRUCTION,
@@ -88,7 +89,7 @@ def at(root, monkeypatch):
 
 def test_each_run_leaves_one_small_row_and_nothing_of_its_own_in_scratch(root):
     rows = sorted((root / "pipelines" / "ablations" / "results" / "synthetic").glob("*.json"))
-    assert len(rows) == 5
+    assert len(rows) == 6
     assert all(path.stat().st_size < 20_000 for path in rows)
     assert list((root / "scratch" / "ablations" / "synthetic-7" / "runs").iterdir()) == []
 

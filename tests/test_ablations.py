@@ -7,6 +7,8 @@ from di2pose_lib.ablation_runs import PARAMS, SEEDS, Run, planned
 from di2pose_lib.ablation_tables import paper_numbers
 from di2pose_lib.config_file import load_config, to_dict
 from di2pose_lib.project import project_root
+from di2pose_lib.tokenizer import PoseTokenizer
+from di2pose_lib.tokenizer_designs import design_size
 
 BASE = load_config(project_root() / PARAMS)
 every_table = pytest.mark.parametrize("table", ablations.TABLES, ids=lambda table: table.name)
@@ -27,7 +29,11 @@ def test_settings_have_names_of_their_own_and_the_favourite_is_one(table):
 def test_every_setting_builds_and_no_two_of_a_table_are_the_same_run(table):
     configs = [ablations.config_of(BASE, s, "mocap", 9) for s in table.settings]
     assert all(c.data.source == "mocap" and c.seed == 9 for c in configs)
-    assert len({ablations.run_key(c, table.kind) for c in configs}) == len(configs)
+    runs = zip(configs, table.settings, strict=True)
+    keys = {
+        ablations.run_key(c, table.kind, s.design and ablations.sized(s.design)) for c, s in runs
+    }
+    assert len(keys) == len(configs)
 
 
 @every_table
@@ -43,11 +49,32 @@ def test_the_papers_number_of_each_of_its_settings_is_found_and_none_is_left_ove
     numbers = paper_numbers()
     asked = {s.paper for table in ablations.TABLES for s in table.settings if s.paper}
     assert asked <= numbers.keys()
-    left = {ablation for ablation, _ in numbers.keys() - asked}
-    assert left == {"representation (reconstruction)"}  # Table 4
+    assert asked == numbers.keys()
     assert numbers[setting("3c", "γ̄ = 0.9").paper] == 49.2
     assert numbers[setting("3d", "S = 100, run in 25").paper] == 50.3
     assert numbers[setting("3a", "X = 5").paper] == 14.1
+
+
+def test_designs_have_about_equal_parameters_and_but_for_pcts_codebook_equal_bits():
+    designs = {s.name: ablations.sized(s.design) for s in ablations.table_of("4").settings}
+    sizes = {name: design_size(design) for name, design in designs.items()}
+    parameters = [size.parameters for size in sizes.values()]
+    assert max(parameters) < 1.1 * min(parameters)
+    bits = {name: size.bits_per_pose for name, size in sizes.items()}
+    assert bits.pop("PCT: mixer, 34 tokens, learned codebook") == 34 * 11
+    assert max(bits.values()) < 1.01 * min(bits.values())
+
+
+def test_our_design_in_table_4_is_the_tokenizer_of_the_parameters():
+    sizes, design = BASE.tokenizer.sizes, ablations.sized(ablations.REFERENCE)
+    for name in ("num_tokens", "levels", "width", "encoder_blocks", "decoder_width"):
+        assert getattr(sizes, name) == getattr(design, name)
+    assert (sizes.decoder_blocks, sizes.local_joints) == (
+        design.decoder_blocks,
+        design.local_joints,
+    )
+    tokenizer = PoseTokenizer(sizes)
+    assert design_size(design).parameters == sum(p.numel() for p in tokenizer.parameters())
 
 
 def test_a_setting_that_two_tables_share_is_one_run():
