@@ -1,0 +1,138 @@
+"""The sampler's own time, as a share of the denoiser's.
+
+`python benchmarks/sampler.py [OUT.json]`: float32, on the GPU where there is one, else on as
+many threads as OMP_NUM_THREADS says. The networks are untrained: their sizes alone count.
+Each row has its own generator and each image's keys and values are made once, as in
+`PoseModel`. Every call of the denoiser is timed inside the chain that makes it, so the share
+is of one process and one moment. The goal is at most 30 % at lesson scale and 15 % at the
+paper's, with the default options.
+"""
+
+import json
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from di2pose_lib.denoiser import Denoiser, DenoiserConfig
+from di2pose_lib.sampler import sample
+from di2pose_lib.transitions import OccludeReplaceSchedule
+
+LESSON = DenoiserConfig(
+    num_codes=1000,
+    num_tokens=51,
+    num_steps=100,
+    condition_tokens=48,
+    condition_width=128,
+    width=128,
+    layers=4,
+    heads=4,
+)
+PAPER = DenoiserConfig(
+    num_codes=4375,
+    num_tokens=100,
+    num_steps=100,
+    condition_tokens=192,
+    condition_width=768,
+    width=1024,
+    layers=21,
+    heads=16,
+)
+HYPOTHESES = 8  # rows of one image
+GOALS = {"lesson": 0.3, "paper": 0.15}
+OPTIONS = {
+    "default": {},
+    "cosine": {"spacing": "cosine"},
+    "temperature 0.8": {"temperature": 0.8},
+    "truncation 0.86": {"truncation": 0.86},
+    "confidence": {"order": "confidence"},
+}
+
+
+class Timed:
+    """A denoiser that adds up the seconds that its calls take."""
+
+    def __init__(self, denoiser, where):
+        self.denoiser, self.where, self.seconds = denoiser, where, 0.0
+
+    def __call__(self, k_s, step, condition):
+        started = _now(self.where)
+        logits = self.denoiser(k_s, step, condition)
+        self.seconds += _now(self.where) - started
+        return logits
+
+
+def shares(config, images, calls, turns, options, where):
+    """Median milliseconds a step and their share, for each of `options`, run in turns."""
+    denoiser = Denoiser(config).eval().to(where)
+    schedule = OccludeReplaceSchedule(config.num_codes, config.num_steps).to(where)
+    features = torch.randn(images, config.condition_tokens, config.condition_width).to(where)
+    with torch.no_grad():
+        memory = denoiser.condition_memory(features)
+    rows = images * HYPOTHESES
+    known = torch.full((rows, config.num_tokens), -1)
+    known[:, ::4] = 0
+    if len(options) > 1:
+        options = {**options, "known": {"known": known}}
+    spent = {name: [] for name in options}
+    for turn in range(turns + 1):
+        for name, given in options.items():
+            timed = Timed(denoiser, where)
+            generators = [torch.Generator().manual_seed(row) for row in range(rows)]
+            started = _now(where)
+            sample(
+                timed,
+                schedule,
+                memory,
+                config.num_tokens,
+                calls,
+                generators,
+                batch_size=rows,
+                device=where,
+                **given,
+            )
+            if turn:
+                own = _now(where) - started - timed.seconds
+                spent[name].append((timed.seconds / calls, own / calls, own / timed.seconds))
+    result = {}
+    for name, turns_spent in spent.items():
+        denoiser_s, own_s, share = map(statistics.median, zip(*turns_spent, strict=True))
+        result[name] = {
+            "denoiser_ms": 1e3 * denoiser_s,
+            "sampler_ms": 1e3 * own_s,
+            "sampler_over_denoiser": share,
+        }
+    return {"rows": rows, "calls": calls, "turns": turns, "options": result}
+
+
+def main():
+    """Print the shares, and write them where a path is given."""
+    torch.manual_seed(0)
+    where = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    gpu = where.type == "cuda"
+    default = {"default": {}}
+    result = {
+        "device": torch.cuda.get_device_name()
+        if gpu
+        else f"cpu, {torch.get_num_threads()} threads",
+        "torch": torch.__version__,
+        "goals": GOALS,
+        "lesson, 8 samples of one image": shares(LESSON, 1, 10, 7, OPTIONS, where),
+        "lesson, batch 64": shares(LESSON, 8, 5, 5, OPTIONS, where),
+        "paper, 8 samples of one image": shares(PAPER, 1, 2, 9 if gpu else 2, default, where),
+    }
+    print(json.dumps(result, indent=1))
+    if len(sys.argv) > 1:
+        Path(sys.argv[1]).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+def _now(where):
+    if where.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+if __name__ == "__main__":
+    main()
