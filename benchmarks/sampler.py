@@ -1,11 +1,11 @@
 """The sampler's own time, as a share of the denoiser's.
 
-`python benchmarks/sampler.py [OUT.json]`: float32, on the GPU where there is one, else on as
-many threads as OMP_NUM_THREADS says. The networks are untrained: their sizes alone count.
-Each row has its own generator and each image's keys and values are made once, as in
-`PoseModel`. Every call of the denoiser is timed inside the chain that makes it, so the share
-is of one process and one moment. The goal is at most 30 % at lesson scale and 15 % at the
-paper's, with the default options.
+`python benchmarks/sampler.py [OUT.json]`: float32, on the GPU where there is one, else in
+processor time on one thread, which other work on the machine hardly lengthens. The networks
+are untrained: their sizes alone count. Each row has its own generator and each image's keys
+and values are made once, as in `PoseModel`. Every call of the denoiser is timed inside the
+chain that makes it, so the share is of one process and one moment. The goal is at most 30 %
+at lesson scale and 15 % at the paper's, with the default options.
 """
 
 import json
@@ -40,7 +40,7 @@ PAPER = DenoiserConfig(
     layers=21,
     heads=16,
 )
-HYPOTHESES = 8  # rows of one image
+LOGIT_SPREAD = 3.0
 GOALS = {"lesson": 0.3, "paper": 0.15}
 OPTIONS = {
     "default": {},
@@ -64,14 +64,17 @@ class Timed:
         return logits
 
 
-def shares(config, images, calls, turns, options, where):
+def shares(config, images, hypotheses, calls, turns, options, where):
     """Median milliseconds a step and their share, for each of `options`, run in turns."""
     denoiser = Denoiser(config).eval().to(where)
+    with torch.no_grad():
+        # the spread of a trained network's logits, which the time to truncate depends on
+        denoiser.head.weight *= LOGIT_SPREAD / denoiser.head.weight.norm(dim=-1).mean()
     schedule = OccludeReplaceSchedule(config.num_codes, config.num_steps).to(where)
     features = torch.randn(images, config.condition_tokens, config.condition_width).to(where)
     with torch.no_grad():
         memory = denoiser.condition_memory(features)
-    rows = images * HYPOTHESES
+    rows = images * hypotheses
     known = torch.full((rows, config.num_tokens), -1)
     known[:, ::4] = 0
     if len(options) > 1:
@@ -111,17 +114,15 @@ def main():
     """Print the shares, and write them where a path is given."""
     torch.manual_seed(0)
     where = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    gpu = where.type == "cuda"
+    torch.set_num_threads(1)
     default = {"default": {}}
     result = {
-        "device": torch.cuda.get_device_name()
-        if gpu
-        else f"cpu, {torch.get_num_threads()} threads",
+        "device": torch.cuda.get_device_name() if where.type == "cuda" else "cpu, 1 thread",
         "torch": torch.__version__,
         "goals": GOALS,
-        "lesson, 8 samples of one image": shares(LESSON, 1, 10, 7, OPTIONS, where),
-        "lesson, batch 64": shares(LESSON, 8, 5, 5, OPTIONS, where),
-        "paper, 8 samples of one image": shares(PAPER, 1, 2, 9 if gpu else 2, default, where),
+        "lesson, 8 samples of one image": shares(LESSON, 1, 8, 10, 5, OPTIONS, where),
+        "lesson, batch 64": shares(LESSON, 8, 8, 4, 3, OPTIONS, where),
+        "paper, one sample": shares(PAPER, 1, 1, 2, 3, default, where),
     }
     print(json.dumps(result, indent=1))
     if len(sys.argv) > 1:
@@ -131,7 +132,8 @@ def main():
 def _now(where):
     if where.type == "cuda":
         torch.cuda.synchronize()
-    return time.perf_counter()
+        return time.perf_counter()
+    return time.process_time()
 
 
 if __name__ == "__main__":

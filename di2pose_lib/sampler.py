@@ -258,12 +258,25 @@ def _k_start_probs(schedule, logits, k_s, temperature, truncation):
     return probs if truncation == 1 else _truncate(probs, truncation)
 
 
-def _truncate(probs, share):
-    """`probs` (B, N, C), in place, over the most probable codes that together reach `share`."""
-    ranked, code = probs.sort(dim=-1, descending=True, stable=True)  # of equals the lower first
-    before = ranked.cumsum(dim=-1).sub_(ranked)  # exactly 0 for the first, which is thus kept
-    ranked.masked_fill_(before >= share, 0)
-    return probs.scatter_(-1, code, ranked).div_(ranked.sum(dim=-1, keepdim=True))
+def _truncate(probs, share, num=64):
+    """`probs` (..., C), in place, over the most probable codes that together reach `share`.
+
+    Most often the first `num` do; to sort all codes takes far longer.
+    """
+    num = min(num, probs.shape[-1])
+    ranked = probs.topk(num, dim=-1).values
+    reached = ranked.cumsum(dim=-1)
+    kept = (1 + (reached < share).sum(dim=-1, keepdim=True)).clamp_max(num)  # (..., 1) codes
+    least = ranked.gather(-1, kept - 1)
+    room = kept - (ranked > least).sum(dim=-1, keepdim=True)  # for codes as probable as `least`
+    short = reached[..., -1] < share
+    if num < probs.shape[-1] and bool(short.any()):
+        probs[short] = _truncate(probs[short], share, 4 * num)
+        least[short] = 0  # nothing more to take away
+    tied = probs == least
+    beyond = tied & (tied.cumsum(dim=-1, dtype=torch.int32) > room)  # of equals the lower stay
+    probs.masked_fill_((probs < least) | beyond, 0)
+    return probs.div_(probs.sum(dim=-1, keepdim=True))
 
 
 def _put_certain_codes(probs, schedule, k_s, known):

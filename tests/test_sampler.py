@@ -340,6 +340,22 @@ def test_of_equally_probable_codes_truncation_keeps_the_lower():
     assert probs.tolist() == [0, 0.5, 0, 0.5, 0]
 
 
+@pytest.mark.parametrize("spread", [0.0, 0.1, 1.0, 5.0])
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.86, 0.999])
+def test_truncation_of_many_codes_is_that_of_sorting_them(spread, share):
+    logits = (spread * torch.randn(1000, generator=seeded(8), dtype=torch.float64)).round(
+        decimals=1
+    )
+    full = logits.softmax(-1)
+    ranked, code = full.sort(descending=True, stable=True)
+    before = torch.cat([torch.zeros(1), ranked.cumsum(0)[:-1]])
+    ranked[before >= share] = 0
+    expected = torch.zeros_like(full).scatter(0, code, ranked)
+    torch.testing.assert_close(
+        last_probs(logits, truncation=share), expected / expected.sum(), rtol=1e-9, atol=0
+    )
+
+
 def test_temperature_comes_before_truncation():
     # at temperature 1/2 the law's squares, of which the first alone has a share of 0.68
     probs = last_probs(LAW.log(), temperature=0.5, truncation=0.6)
@@ -450,6 +466,26 @@ def test_a_token_alone_follows_the_chain_with_confidence_too(final_rates):
         assert freedom == 0 or chi_square(counts[possible], law[possible]) < chi_square_limit(
             freedom
         )
+
+
+def test_with_confidence_what_is_seen_is_replaced_as_often_as_in_the_chain():
+    chain = (4, 8, 0.5, 0.5)
+    film = []
+    sample(
+        sure_denoiser(torch.zeros(2000, 6, dtype=torch.int64), 4),
+        OccludeReplaceSchedule(*chain),
+        None,
+        6,
+        4,
+        seeded(),
+        batch_size=2000,
+        order="confidence",
+        on_step=lambda step, k_s, probs: film.append((step, k_s)),
+    )
+    for step, k_s in film:
+        law = product_matrix(chain, 0, step)[:4, 0]
+        counts = torch.bincount(k_s[k_s < 4], minlength=4).double()
+        assert chi_square(counts, law / law.sum()) < chi_square_limit(3)
 
 
 def test_confidence_is_that_of_the_drawn_code():
@@ -596,7 +632,7 @@ def test_bad_known_tokens_are_refused():
     refused(r"`known` must have shape \(1, 2\); got \(2,\)", known=torch.tensor([0, 1]))
     refused("`known` must be int64; got torch.float32", known=torch.zeros(1, 2))
     with pytest.raises(TypeError, match="`known` must be a torch.Tensor; got list"):
-        refused("", known=[[0, 1]])
+        refused("no ValueError", known=[[0, 1]])
 
 
 def test_bad_temperatures_and_truncations_are_refused():
