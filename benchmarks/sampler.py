@@ -115,16 +115,20 @@ def main():
     torch.manual_seed(0)
     where = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.set_num_threads(1)
-    default = {"default": {}}
+    cases = {
+        "lesson, 8 samples of one image": (LESSON, 1, 8, 10, 5, OPTIONS),
+        "lesson, batch 64": (LESSON, 8, 8, 4, 3, OPTIONS),
+        "paper, one sample": (PAPER, 1, 1, 2, 3, {"default": {}}),
+    }
     result = {
         "device": torch.cuda.get_device_name() if where.type == "cuda" else "cpu, 1 thread",
         "torch": torch.__version__,
         "goals": GOALS,
-        "lesson, 8 samples of one image": shares(LESSON, 1, 8, 10, 5, OPTIONS, where),
-        "lesson, batch 64": shares(LESSON, 8, 8, 4, 3, OPTIONS, where),
-        "paper, one sample": shares(PAPER, 1, 1, 2, 3, default, where),
+        "cases": {},
     }
-    print(json.dumps(result, indent=1))
+    for name, case in cases.items():
+        result["cases"][name] = shares(*case, where)
+        print(name, json.dumps(result["cases"][name], indent=1), flush=True)
     if len(sys.argv) > 1:
         Path(sys.argv[1]).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
