@@ -243,7 +243,7 @@ def test_a_hypothesis_depends_on_its_seed_and_number_alone(monkeypatch):
     pose_known, known = torch.cat([first, first + 0.03, first]), known.expand(3, -1)
     free = {"strength": 0.02}
     whole = inpaint(model, features, pose_known, known, [5, 6, 7], num_hypotheses=4, **free)
-    monkeypatch.setattr("di2pose_lib.inpainting.MOST_LOGITS", 1)  # one image at a time
+    monkeypatch.setattr("di2pose_lib.inpainting.MOST_LOGITS", 1)  # one sample at a time
     split = inpaint(model, features, pose_known, known, [5, 6, 7], num_hypotheses=2, **free)
     torch.testing.assert_close(split, whole[:, :2])
     one = (features[1:2], pose_known[1:2], known[1:2], [6])
