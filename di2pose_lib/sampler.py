@@ -112,7 +112,7 @@ def sample_with_probs(
     """Draw poses' tokens by reverse diffusion (Alg. 2).
 
     The largest tensors are a few of the logits' size (B, N, C); the caller splits what is
-    too large a batch for that, and repeats the condition H times for H samples.
+    too large a batch for that. (`Denoiser.condition_memory` serves H rows without a copy.)
 
     Args:
         denoiser: callable (k_s, step, condition) -> logits float (B, N, C); k_s int64
@@ -128,9 +128,9 @@ def sample_with_probs(
             generator gives the same draws whatever `device` is.
         spacing: as for `inference_steps`.
         known: None, or tokens known to be right, int64 (B, N), in [0, C), −1 where unknown.
-            Their k̂_0 is the known code at every step, and they come out as given. The chain
-            stays exact for them: at step s they are as noisy as q(k_s | k_0) makes them. So
-            the others are drawn without a known token for as long as that one is hidden.
+            The denoiser sees them as given at every step, and they come out as given. As in a
+            chain whose known tokens were never noisy; the paper has no such thing, and a
+            denoiser trained on other chains is only near to what the others then follow.
         temperature: in [1e-30, 1e30]; the logits are divided by it. Below 1 likely codes
             become likelier, with 1 the chain is exact.
         truncation: r in (0, 1]; of each token only the most probable codes are kept, as many
@@ -139,7 +139,7 @@ def sample_with_probs(
         order: which tokens leave Occ at a step. "random": those of the exact chain.
             "confidence", not exact: of each row as many as in the exact chain, but those
             whose drawn k̂_0 has the largest probability before temperature and truncation (as
-            in MaskGIT), known tokens first, of equals the first. Seen tokens are replaced
+            in MaskGIT), of equals the first. Seen tokens are replaced
             as in the chain. Needs a chain that occludes.
         final: "sample" draws the clean tokens at the last step, "argmax" takes the most
             probable code of each token there; the steps before draw in both cases.
@@ -156,7 +156,7 @@ def sample_with_probs(
     Raises:
         TypeError: `known` is not a tensor.
         ValueError: an argument out of range, no batch size or two different ones,
-            `generator` not a torch.Generator, "confidence" for a chain that never
+            `generator` neither a torch.Generator nor a list of one for each row, "confidence" for a chain that never
             occludes, or logits of another shape or with NaN.
     """
     steps = inference_steps(schedule.num_steps, num_inference_steps, spacing)
@@ -173,6 +173,8 @@ def sample_with_probs(
     k_s = torch.zeros(batch_size, num_tokens, dtype=torch.int64, device=device)
     k_s = q_sample(schedule, k_s, schedule.num_steps, generator)
     for s, u in zip(steps, steps[1:] + [0], strict=True):
+        if known is not None:
+            k_s = torch.where(known >= 0, known, k_s)
         step = torch.full((batch_size,), s, device=device)
         logits = denoiser(k_s, step, condition)
         probs = _k_start_probs(schedule, logits, k_s, temperature, truncation)
@@ -186,7 +188,7 @@ def sample_with_probs(
         k_start = _draw_codes(probs, generator)
         k_u = q_posterior_sample(schedule, k_start, k_s, s, generator, prev_step=u)
         if order == "confidence":
-            confidence = _confidence(logits, k_start, known)
+            confidence = _confidence(logits, k_start)
             k_u = _most_confident_leave(schedule, confidence, k_start, k_s, k_u, u, generator)
         k_s = k_u
     return Sampled(k_s, probs)
@@ -301,11 +303,10 @@ def _draw_codes(probs, generator):
     return torch.searchsorted(cumulative, draw, right=True)[..., 0]
 
 
-def _confidence(logits, k_start, known):
-    """log f of the drawn codes, float (B, N), as the denoiser has it; +inf where known."""
+def _confidence(logits, k_start):
+    """log f of the drawn codes, float (B, N), as the denoiser has it."""
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    drawn = logits.gather(-1, k_start[..., None])[..., 0] - logits.logsumexp(dim=-1)
-    return drawn if known is None else drawn.masked_fill(known >= 0, math.inf)
+    return logits.gather(-1, k_start[..., None])[..., 0] - logits.logsumexp(dim=-1)
 
 
 def _most_confident_leave(schedule, confidence, k_start, k_s, k_u, u, generator):

@@ -507,27 +507,6 @@ def test_confidence_is_that_of_the_drawn_code():
     assert (seen == 0).sum() > 0.75 * len(seen)
 
 
-def test_with_confidence_known_tokens_leave_first():
-    known = torch.full((50, 6), -1)
-    known[:, 4:] = 0  # of which the denoiser holds nothing
-    film = []
-    sample(
-        ordered_denoiser(torch.tensor([9.0, 9.0, 9.0, 9.0, 0.0, 0.0])),
-        OccludeReplaceSchedule(4, 8, *RATES["occlude only"]),
-        None,
-        6,
-        8,
-        seeded(),
-        batch_size=50,
-        known=known,
-        order="confidence",
-        on_step=lambda step, k_s, probs: film.append(k_s),
-    )
-    for k_s in film:
-        seen = k_s < 4
-        assert (seen[:, 4:].all(dim=-1) | ~seen[:, :4].any(dim=-1)).all()
-
-
 # What the denoiser and the caller see
 
 

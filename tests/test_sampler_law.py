@@ -119,7 +119,7 @@ def test_one_token_is_at_every_step_as_noisy_as_the_chain_makes_it(final_rates, 
 
 
 @rates
-def test_a_known_token_is_at_every_step_as_noisy_as_the_chain_makes_it(final_rates):
+def test_a_known_token_is_shown_at_every_step_and_comes_out(final_rates):
     chain = one_token_chain(final_rates)
     film = []
     tokens = sample(
@@ -129,14 +129,11 @@ def test_a_known_token_is_at_every_step_as_noisy_as_the_chain_makes_it(final_rat
         1,
         5,
         seeded(3),
-        batch_size=10_000,
-        known=torch.full((10_000, 1), 3),  # the least probable code
-        on_step=lambda step, k_s, probs: film.append((step, k_s)),
+        batch_size=100,
+        known=torch.full((100, 1), 3),  # the least probable code
+        on_step=lambda step, k_s, probs: film.append(k_s),
     )
-    assert (tokens == 3).all()
-    for step, k_s in film:
-        counts = torch.bincount(k_s[:, 0], minlength=len(LAW) + 1).double()
-        assert p_value(counts, product_matrix(chain, 0, step)[:, 3]) > P_LIMIT
+    assert all((k_s == 3).all() for k_s in [*film, tokens])
 
 
 # Two correlated tokens
@@ -175,6 +172,10 @@ def enumerated_law(chain, steps, known=None):
     stationary = product_matrix(chain, 0, chain[1])[:, 0]
     law = torch.outer(stationary, stationary)
     for s, u in zip(steps, (*steps[1:], 0), strict=True):
+        if known is not None:  # shown in place of what it was
+            shown = torch.zeros_like(law)
+            shown[known] = law.sum(dim=0)
+            law = shown
         onward = torch.zeros_like(law)
         for pair in law.nonzero().tolist():
             marginals = posterior_marginals(chain, s)[pair[0], pair[1]].clone()
@@ -275,14 +276,19 @@ def test_beside_a_known_token_the_other_follows_the_enumerated_law(final_rates, 
     assert p_value(counts_of_pairs(tokens, chain[0]), law.flatten()) > P_LIMIT
 
 
-def test_a_token_uses_a_known_one_only_where_that_is_uncovered_before_it():
-    # occlude only, n steps: the known token is seen before the other with (1 − 1 / n) / 2
-    alone, given = JOINT.sum(dim=0), JOINT[1] / JOINT[1].sum()
+@pytest.mark.parametrize(
+    ("final_rates", "most"), [(RATES["occlude only"], 0.02), ((0.9, 0.1), 0.1)]
+)
+def test_the_other_token_comes_near_its_law_beside_a_known_one(final_rates, most):
+    # not to it: the chain that the marginals are of shows a known token only by and by
+    given = JOINT[1] / JOINT[1].sum()
+    errors = []
     for count in (1, 4, 32):
         steps = tuple(inference_steps(TWO_STEPS, count))
-        law = enumerated_law(two_token_chain(RATES["occlude only"]), steps, known=1)[1]
-        before = (1 - 1 / count) / 2
-        torch.testing.assert_close(law, before * given + (1 - before) * alone)
+        law = enumerated_law(two_token_chain(final_rates), steps, known=1)[1]
+        errors.append(total_variation(law, given))
+    without = total_variation(JOINT.sum(dim=0), given)
+    assert errors[-1] < most < without / 3, (errors, without)
 
 
 # Rows and batches
