@@ -155,7 +155,7 @@ TABLES = (
                 "PCT: mixer, 34 tokens, learned codebook",
                 {},
                 ("representation (reconstruction)", "PCT"),
-                _design("mixer", 34, masked_share=0.2, start_at_joints=False, **PCT_CODES),
+                _design("mixer", 34, **PCT_CODES),
             ),
             Setting(
                 "Di2Pose: Local-MLP, 51 tokens, FSQ",

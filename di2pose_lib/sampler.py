@@ -156,8 +156,8 @@ def sample_with_probs(
     Raises:
         TypeError: `known` is not a tensor.
         ValueError: an argument out of range, no batch size or two different ones,
-            `generator` neither a torch.Generator nor a list of one for each row, "confidence" for a chain that never
-            occludes, or logits of another shape or with NaN.
+            `generator` neither a torch.Generator nor a list of one for each row,
+            "confidence" for a chain that never occludes, or logits of another shape or with NaN.
     """
     steps = inference_steps(schedule.num_steps, num_inference_steps, spacing)
     _check_options(schedule, temperature, truncation, order, final)
@@ -173,14 +173,13 @@ def sample_with_probs(
     k_s = torch.zeros(batch_size, num_tokens, dtype=torch.int64, device=device)
     k_s = q_sample(schedule, k_s, schedule.num_steps, generator)
     for s, u in zip(steps, steps[1:] + [0], strict=True):
-        if known is not None:
-            k_s = torch.where(known >= 0, known, k_s)
         step = torch.full((batch_size,), s, device=device)
-        logits = denoiser(k_s, step, condition)
+        shown = k_s if known is None else torch.where(known >= 0, known, k_s)
+        logits = denoiser(shown, step, condition)
         probs = _k_start_probs(schedule, logits, k_s, temperature, truncation)
         _put_certain_codes(probs, schedule, k_s, known)
         if on_step is not None:
-            on_step(s, k_s, probs)
+            on_step(s, shown, probs)
         if u == 0 and final == "argmax":
             return Sampled(probs.argmax(dim=-1), probs)
         if order == "random":
@@ -188,7 +187,7 @@ def sample_with_probs(
         k_start = _draw_codes(probs, generator)
         k_u = q_posterior_sample(schedule, k_start, k_s, s, generator, prev_step=u)
         if order == "confidence":
-            confidence = _confidence(logits, k_start)
+            confidence = _confidence(logits, k_start, known)
             k_u = _most_confident_leave(schedule, confidence, k_start, k_s, k_u, u, generator)
         k_s = k_u
     return Sampled(k_s, probs)
@@ -303,10 +302,11 @@ def _draw_codes(probs, generator):
     return torch.searchsorted(cumulative, draw, right=True)[..., 0]
 
 
-def _confidence(logits, k_start):
-    """log f of the drawn codes, float (B, N), as the denoiser has it."""
+def _confidence(logits, k_start, known):
+    """log f of the drawn codes, float (B, N), as the denoiser has it; +inf where known."""
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    return logits.gather(-1, k_start[..., None])[..., 0] - logits.logsumexp(dim=-1)
+    drawn = logits.gather(-1, k_start[..., None])[..., 0] - logits.logsumexp(dim=-1)
+    return drawn if known is None else drawn.masked_fill(known >= 0, math.inf)
 
 
 def _most_confident_leave(schedule, confidence, k_start, k_s, k_u, u, generator):

@@ -105,7 +105,7 @@ def test_the_jacobian_equals_finite_differences_of_the_trained_kind_of_decoder()
     torch.manual_seed(0)
     config = TokenizerConfig(
         num_tokens=5, levels=[5, 3], width=8, encoder_blocks=1, decoder_width=8,
-        decoder_blocks=1, local_joints=3, num_joints=4,
+        decoder_blocks=1, local_joints=3, neighbours="index", start_at_joints=True, num_joints=4,
     )  # fmt: skip
     tokenizer = PoseTokenizer(config).double()
     tokenizer.fsq.code_table = lambda: torch.zeros(15, 2, dtype=torch.float64)  # float64 codes

@@ -135,7 +135,7 @@ def test_in_training_joints_are_hidden_with_their_share_and_all_are_rebuilt(quan
 
 
 SETTINGS = TokenizerStageConfig(  # sizes are not read here
-    TokenizerConfig(5, (3, 4), 16, 1, 16, 1, 3),
+    TokenizerConfig(5, (3, 4), 16, 1, 16, 1, 3, "index", True),
     rotate=True,
     flip=True,
     scale_range=0.1,

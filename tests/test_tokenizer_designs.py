@@ -112,7 +112,9 @@ def test_a_mixer_joint_hears_every_other_and_a_local_one_its_neighbours_alone():
 def test_with_local_mlp_blocks_and_fsq_it_is_the_pose_tokenizer_to_the_bit():
     sizes = {name: value for name, value in SIZES.items() if name != "token_hidden"}
     design = small_design("local_mlp", "fsq", local_joints=3)
-    config = TokenizerConfig(levels=(4, 3, 3), local_joints=3, **sizes)
+    config = TokenizerConfig(
+        levels=(4, 3, 3), local_joints=3, neighbours="index", start_at_joints=True, **sizes
+    )
     torch.manual_seed(5)
     ours = PoseTokenizer(config)
     torch.manual_seed(5)
@@ -298,7 +300,9 @@ def test_the_papers_tokenizer_has_three_times_the_bits_of_pcts():
         3.23, abs=0.01
     )
     with torch.device("meta"):
-        paper = PoseTokenizer(TokenizerConfig(100, [7, 5, 5, 5, 5], 2048, 4, 512, 1, 3))
+        paper = PoseTokenizer(
+            TokenizerConfig(100, [7, 5, 5, 5, 5], 2048, 4, 512, 1, 3, "index", True)
+        )
     assert size.parameters == sum(p.numel() for p in paper.parameters())
 
 
