@@ -4,7 +4,7 @@
 #   MOCAP_ROOT=/path/to/bvh      the motion capture that `make mocap` reads
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro smoke mocap paper test kill-test lab clean
+.PHONY: help install repro smoke mocap paper ablations test kill-test lab clean
 
 # Renamed whenever the pins change, so that an up-to-date installation costs nothing.
 STAMP := .venv/installed-$(shell cat requirements.txt pyproject.toml | cksum | cut -d ' ' -f 1)
@@ -22,6 +22,7 @@ help:
 	@echo "make smoke   the same at scale smoke: the whole pipeline, tiny (under 3 minutes)"
 	@echo "make mocap   scale lesson on real motion capture; MOCAP_ROOT=<folder of BVH files>"
 	@echo "make paper   the paper's sizes; needs a GPU, not run yet"
+	@echo "make ablations   the paper's Tables 3 to 5 and ours (hours; continues where it was)"
 	@echo "make lab     JupyterLab, at the notebook to start with"
 	@echo "make test    style, unit tests, notebooks, the smoke pipeline killed midway"
 	@echo "make kill-test   kill -9 of the running smoke pipeline alone; KILL_SEED=1 for other moments"
@@ -93,6 +94,16 @@ paper: $(STAMP)
 	@echo "Done. Where to look next:"
 	@echo "  pipelines/paper/reports/paper/synthetic/         the notebooks as they ran"
 	@echo "  pipelines/paper/results/paper/synthetic/         every measured number"
+
+ablations: $(STAMP)
+	@echo "Running what is missing of the ablations: dvc repro in pipelines/ablations"
+	@if [ -n "$(MOCAP_ROOT)" ]; then \
+	    DI2POSE_MOCAP_ROOT="$$(cd "$(MOCAP_ROOT)" && pwd)"; export DI2POSE_MOCAP_ROOT; \
+	fi; \
+	python -m di2pose_lib.ablation_runs --plan && cd pipelines/ablations && dvc repro
+	@echo ""
+	@echo "Done. Where to look next:"
+	@echo "  pipelines/ablations/reports/lesson/synthetic/07_ablations.ipynb   the tables, with verdicts"
 
 # `-m ""`: the slow tests too, which a bare `pytest` leaves out. Those that break notebooks
 # come last, for they start from what the notebooks have put in scratch/.

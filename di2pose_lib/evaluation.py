@@ -46,22 +46,13 @@ def predict(model, encoder, dataset, train, train_features, settings, seed, occl
     """
     truth = dataset.take("pose")
     where = next(encoder.parameters()).device
-    starts = range(0, len(dataset), settings.batch_size)
-    batches = [torch.arange(s, min(s + settings.batch_size, len(dataset))) for s in starts]
+    batches = torch.arange(len(dataset)).split(settings.batch_size)
     features = torch.cat([encode_images(encoder, dataset, rows).cpu() for rows in batches])
 
-    def by_batches(method, features, num_hypotheses):
-        parts, progress = {}, Progress(f"{method}, {occlusion}", len(dataset))
-        for rows in batches:
-            seeds = [seed_for(seed, "evaluation", method, occlusion, row) for row in rows.tolist()]
-            poses = model.estimates(
-                features[rows].to(where), truth[rows].to(where), num_hypotheses, seeds
-            )
-            for estimator, pose in poses.items():
-                parts.setdefault(estimator, []).append(pose.cpu())
-            progress.tick(int(rows[-1]) + 1)
-        progress.report(len(dataset), {})
-        return [Prediction(method, name, torch.cat(part)) for name, part in parts.items()]
+    def estimates(method, features, num_hypotheses):
+        return predict_from_features(
+            model, method, features, truth, settings, num_hypotheses, seed, occlusion, where
+        )
 
     train_pose, position = train.take("pose"), train.take("camera_position")
     mean = baselines.mean_pose_per_camera(train_pose, position, dataset.take("camera_position"))
@@ -70,18 +61,39 @@ def predict(model, encoder, dataset, train, train_features, settings, seed, occl
     predictions = [
         Prediction(MEAN_POSE, "mean", mean),
         Prediction(NEIGHBOUR, "copy", train_pose[nearest]),
-        *by_batches(DI2POSE, features, settings.num_hypotheses),
+        *estimates(DI2POSE, features, settings.num_hypotheses),
     ]
     if occlusion == "clean":
         # The proof that the picture is used: with another of the split's it must not help.
         # One sample will do; "mean" and "best" of one would be that sample again.
-        shuffled = by_batches(SHUFFLED, features.roll(len(features) // 2, dims=0), 1)
+        shuffled = estimates(SHUFFLED, features.roll(len(features) // 2, dims=0), 1)
         predictions += [
             p for p in shuffled if p.estimator in (estimators.ONE_SAMPLE, estimators.SOFT)
         ]
         rebuilt = model.tokenizer.decode(tokens).cpu()
         predictions.append(Prediction(TOKENIZER, RECONSTRUCTION, rebuilt))
     return predictions
+
+
+def predict_from_features(
+    model, method, features, truth, settings, num_hypotheses, seed, occlusion, where
+):
+    """Each estimator's `Prediction` by a `PoseModel` for image features (n, tokens, width).
+
+    `truth` (n, J, 3) serves the upper bound "best of samples" alone; `where` is the device of
+    the model; the other arguments are those of `predict`.
+    """
+    parts, progress = {}, Progress(f"{method}, {occlusion}", len(features))
+    for rows in torch.arange(len(features)).split(settings.batch_size):
+        seeds = [seed_for(seed, "evaluation", method, occlusion, row) for row in rows.tolist()]
+        poses = model.estimates(
+            features[rows].to(where), truth[rows].to(where), num_hypotheses, seeds
+        )
+        for estimator, pose in poses.items():
+            parts.setdefault(estimator, []).append(pose.cpu())
+        progress.tick(int(rows[-1]) + 1)
+    progress.report(len(features), {})
+    return [Prediction(method, name, torch.cat(part)) for name, part in parts.items()]
 
 
 def joint_errors(pose_pred, pose):

@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from di2pose_lib.checks import check_range, check_tensor, require
+from di2pose_lib.skeleton import BONES, NUM_JOINTS
 
 FATES = ("clean", "replaced", "Occ")
 COLOURS = ("#0072B2", "#E69F00", "#555555")  # told apart by colour-blind readers too
@@ -57,11 +58,12 @@ def schedule_figure(schedule):
     return figure.update_layout(LAYOUT)
 
 
-def matrices_figure(matrices):
+def matrices_figure(matrices, x_title="from: token before", y_title="to: token after"):
     """Small transition matrices side by side, every entry written out.
 
     Args:
         matrices: dict from title to float (C + 1, C + 1); row and column C are Occ.
+        x_title, y_title: what the columns and the rows stand for.
 
     Raises:
         ValueError: no matrices, or one that is not of the first's size.
@@ -84,9 +86,9 @@ def matrices_figure(matrices):
             col=column,
             row=1,
         )
-    figure.update_xaxes(title_text="from: token before", type="category", constrain="domain")
+    figure.update_xaxes(title_text=x_title, type="category", constrain="domain")
     figure.update_yaxes(type="category", autorange="reversed")
-    figure.update_yaxes(title_text="to: token after", col=1)
+    figure.update_yaxes(title_text=y_title, col=1)
     figure.update_layout(LAYOUT)
     return figure.update_layout(
         height=340,
@@ -158,4 +160,123 @@ def shares_figure(expected, measured):
     last = len(expected) - 1
     figure.update_xaxes(title_text="step s", range=[-0.02 * last, 1.02 * last])
     figure.update_yaxes(title_text="share of tokens", range=[-0.02, 1.02])
+    return figure.update_layout(LAYOUT)
+
+
+def pose_film_figure(films, steps):
+    """What the chain does to a stick figure, one chain beside the other, with a slider.
+
+    A bone that is clean is drawn solid and thick, a replaced one in its new direction, and
+    one that is Occ thin and dotted.
+
+    Args:
+        films: dict from title to (joints, fates): float (F, 17, 2), metres, x right and
+            y up; int64 (F, 16), index into FATES, in the order of `skeleton.BONES`.
+        steps: F ints, the steps that the frames show.
+
+    Raises:
+        ValueError: no films, or one of another shape, dtype or range.
+    """
+    require(len(films) > 0, "`films` must not be empty")
+    for title, (joints, fates) in films.items():
+        check_tensor(f"films[{title!r}] joints", joints, (len(steps), NUM_JOINTS, 2), "float")
+        check_tensor(f"films[{title!r}] fates", fates, (len(steps), len(BONES)), "int64")
+        check_range(f"films[{title!r}] fates", fates, 0, len(FATES) - 1)
+    figure = make_subplots(
+        cols=len(films), subplot_titles=tuple(films), horizontal_spacing=0.03, shared_yaxes=True
+    )
+    frames = [
+        [
+            _bones_of_one_fate(joints[frame].numpy(), fates[frame].numpy(), fate)
+            for joints, fates in films.values()
+            for fate in range(len(FATES))
+        ]
+        for frame in range(len(steps))
+    ]
+    for place, trace in enumerate(frames[0]):
+        column = place // len(FATES) + 1
+        figure.add_trace(go.Scatter(trace).update(showlegend=column == 1), row=1, col=column)
+    names = [f"step {step}" for step in steps]
+    figure.frames = [go.Frame(data=f, name=n) for f, n in zip(frames, names, strict=True)]
+    everything = np.concatenate([joints.numpy().reshape(-1, 2) for joints, _ in films.values()])
+    low, high = everything.min(axis=0) - 0.1, everything.max(axis=0) + 0.1
+    figure.update_xaxes(title_text="x (m)", range=[low[0], high[0]], constrain="domain")
+    figure.update_yaxes(range=[low[1], high[1]], scaleanchor="x", constrain="domain")
+    figure.update_yaxes(title_text="y (m)", col=1)
+    figure.update_layout(LAYOUT)
+    return figure.update_layout(
+        height=500,
+        margin={"l": 70, "r": 20, "t": 90, "b": 150},
+        legend={"orientation": "h", "x": 0, "y": 1.14, "yanchor": "bottom"},
+        sliders=[{"steps": [_show(name) for name in names], "x": 0.12, "len": 0.88, "y": -0.16}],
+        updatemenus=[
+            {
+                "type": "buttons",
+                "x": 0,
+                "xanchor": "left",
+                "y": -0.22,
+                "yanchor": "top",
+                "buttons": [{**_show(None, milliseconds=400), "label": "▶ Play"}],
+            }
+        ],
+    )
+
+
+def _bones_of_one_fate(joints, fates, fate):
+    """Trace of the bones of joints (17, 2) whose token has one fate; a gap between any two."""
+    ends = joints[np.array(BONES)[fates == fate]]  # (n, 2, 2)
+    gaps = np.full_like(ends[:, :1], np.nan)
+    lines = np.concatenate([ends, gaps], axis=1).reshape(-1, 2)
+    # one gap in front keeps a fate without bones in the legend
+    x, y = np.concatenate([np.full((1, 2), np.nan), lines]).T
+    width, dash = [(5, "solid"), (4, "solid"), (2, "dot")][fate]
+    return {
+        "x": x,
+        "y": y,
+        "mode": "lines",
+        "name": FATES[fate],
+        "line": {"color": COLOURS[fate], "width": width, "dash": dash},
+    }
+
+
+def _show(name, milliseconds=0):
+    """A control that shows one frame, or with None plays all."""
+    timing = {"frame": {"duration": milliseconds, "redraw": False}, "transition": {"duration": 0}}
+    names = None if name is None else [name]
+    return {"label": name, "method": "animate", "args": [names, {"mode": "immediate", **timing}]}
+
+
+def waiting_figure(calls, shares, expected):
+    """Share of tokens still Occ when the last call of the denoiser comes, by number of calls.
+
+    Args:
+        calls: list of ints, numbers of calls.
+        shares: dict from sampler to list of floats, one for each number of calls: bars.
+        expected: list of floats, the chain's own share at the step of the last call: marks.
+
+    Raises:
+        ValueError: lists of different lengths, or a share outside [0, 1].
+    """
+    x = [str(count) for count in calls]
+    colours = (COLOURS[0], COLOURS[1])
+    figure = go.Figure()
+    for name, values in {**shares, "expected": expected}.items():
+        require(
+            len(values) == len(calls) and all(0 <= value <= 1 for value in values),
+            f"shares of `{name}` must be {len(calls)} numbers in [0, 1]; got {values}",
+        )
+    for (name, values), colour in zip(shares.items(), colours, strict=True):
+        text = [f"{value:.1%}" for value in values]
+        figure.add_bar(
+            x=x, y=values, name=name, marker_color=colour, text=text, textposition="outside"
+        )
+    figure.add_scatter(
+        x=x,
+        y=expected,
+        name="expected: γ̄ at the last call",
+        mode="markers",
+        marker={"color": "#000000", "size": 60, "symbol": "line-ew-open", "line_width": 3},
+    )
+    figure.update_xaxes(title_text="calls of the denoiser", type="category")
+    figure.update_yaxes(title_text="share of tokens still Occ", range=[0, 1])
     return figure.update_layout(LAYOUT)

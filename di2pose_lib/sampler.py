@@ -2,15 +2,18 @@
 
 A reverse step from s to u draws k̂_0 from the denoiser's f(k̂_0 | k_s, y), then k_u from
 q(k_u | k_s, k̂_0): together a draw from Eq. 9 for the stride from u to s, exactly, that
-needs no probabilities over the C + 1 values of k_u.
+needs no probabilities over the C + 1 values of k_u. Tokens are drawn independently given
+k_s, so with several tokens the law of the result still depends on the number of steps.
 """
 
+import math
+import numbers
 from typing import NamedTuple
 
 import torch
 
 from di2pose_lib import draws
-from di2pose_lib.checks import require
+from di2pose_lib.checks import check_range, check_tensor, require
 from di2pose_lib.schedule import as_integer
 from di2pose_lib.transitions import q_posterior_sample, q_sample
 
@@ -24,25 +27,60 @@ class Sampled(NamedTuple):
     """The last step's distribution of them, float (B, N, C)."""
 
 
-def inference_steps(num_steps, num_inference_steps):
-    """The noisy steps at which the denoiser is called, evenly spaced, from S down.
+def inference_steps(num_steps, num_inference_steps, spacing="uniform"):
+    """The noisy steps at which the denoiser is called, from S down.
 
     Args:
         num_steps: S ≥ 1.
-        num_inference_steps: how many of them, in [1, S].
+        num_inference_steps: how many of them, in [1, S]; or the steps themselves, a list of
+            strictly decreasing ints from S to no less than 1, without a `spacing`.
+        spacing: "uniform": evenly spaced. "cosine": S · cos(π/2 · i / count), as MaskGIT
+            spaces its masks: fine early, near S, where each new token tells most about the
+            others, and coarse late, near 0, where the tokens seen leave little open.
 
     Returns:
-        list of `num_inference_steps` different ints, the first S, the last ≥ 1; from the
-        last the chain goes to step 0. With S = 100 and 25: 100, 96 … 4.
+        list of different ints, the first S, the last ≥ 1; from the last the chain goes to
+        step 0. With S = 100 and 5: 100, 80, 60, 40, 20; "cosine" 100, 96, 81, 59, 31.
 
     Raises:
-        ValueError: `num_inference_steps` is not an integer in [1, S].
+        ValueError: not an integer in [1, S], not such a list, another `spacing`, or a list
+            together with "cosine".
     """
+    require(
+        spacing in ("uniform", "cosine"),
+        f'`spacing` must be "uniform" or "cosine"; got {spacing!r}',
+    )
+    if isinstance(num_inference_steps, (list, tuple, range)):
+        require(
+            spacing == "uniform",
+            f'`spacing` must be "uniform" where the steps are listed; got {spacing!r}',
+        )
+        return _listed_steps(num_steps, num_inference_steps)
     count = as_integer("num_inference_steps", num_inference_steps)
     require(
         1 <= count <= num_steps, f"`num_inference_steps` must lie in [1, {num_steps}]; got {count}"
     )
-    return [num_steps * left // count for left in range(count, 0, -1)]
+    if spacing == "uniform":
+        return [num_steps * left // count for left in range(count, 0, -1)]
+    steps = [num_steps]
+    for i in range(1, count):
+        # 1e-9: a whole number stays one. The arc lies above its chord, so going down by at
+        # least 1 does not run out of steps.
+        on_arc = math.ceil(num_steps * math.cos(math.pi / 2 * i / count) - 1e-9)
+        steps.append(min(on_arc, steps[-1] - 1))
+    return steps
+
+
+def _listed_steps(num_steps, listed):
+    """The steps that were listed, as ints."""
+    steps = [as_integer(f"num_inference_steps[{i}]", step) for i, step in enumerate(listed)]
+    falls = all(s > u for s, u in zip(steps, [*steps[1:], 0], strict=False))
+    require(
+        steps[:1] == [num_steps] and falls,
+        f"`num_inference_steps` must fall strictly from S = {num_steps} to no less than 1; "
+        f"got {steps}",
+    )
+    return steps
 
 
 def sample(denoiser, schedule, condition, num_tokens, num_inference_steps, generator, **options):
@@ -61,6 +99,11 @@ def sample_with_probs(
     num_inference_steps,
     generator,
     *,
+    spacing="uniform",
+    known=None,
+    temperature=1.0,
+    truncation=1.0,
+    order="random",
     final="sample",
     batch_size=None,
     device=None,
@@ -69,7 +112,7 @@ def sample_with_probs(
     """Draw poses' tokens by reverse diffusion (Alg. 2).
 
     The largest tensors are a few of the logits' size (B, N, C); the caller splits what is
-    too large a batch for that, and repeats the condition H times for H samples.
+    too large a batch for that. (`Denoiser.condition_memory` serves H rows without a copy.)
 
     Args:
         denoiser: callable (k_s, step, condition) -> logits float (B, N, C); k_s int64
@@ -78,45 +121,98 @@ def sample_with_probs(
         condition: passed on to the denoiser; a tensor (B, ...), or anything else together
             with `batch_size`.
         num_tokens: N.
-        num_inference_steps: in [1, S]; the steps are those of `inference_steps`.
+        num_inference_steps: in [1, S], or a list; the steps are those of `inference_steps`.
         generator: torch.Generator, the only source of randomness, or a list of one for
             each of the B rows, so that a row's tokens do not depend on the batch it is in
             (but for ties in floating point). Draws are made on its device, so a CPU
             generator gives the same draws whatever `device` is.
+        spacing: as for `inference_steps`.
+        known: None, or tokens known to be right, int64 (B, N), in [0, C), −1 where unknown.
+            The denoiser sees them as given at every step, and they come out as given. As in a
+            chain whose known tokens were never noisy; the paper has no such thing, and a
+            denoiser trained on other chains is only near to what the others then follow.
+        temperature: in [1e-30, 1e30]; the logits are divided by it. Below 1 likely codes
+            become likelier, with 1 the chain is exact.
+        truncation: r in (0, 1]; of each token only the most probable codes are kept, as many
+            as it takes (at least one) for their probabilities at this temperature to reach
+            r; of equally probable ones the lower. With 1 all are kept, and the chain is exact.
+        order: which tokens leave Occ at a step. "random": those of the exact chain.
+            "confidence", not exact: of each row as many as in the exact chain, but those
+            whose drawn k̂_0 has the largest probability before temperature and truncation (as
+            in MaskGIT), of equals the first. Seen tokens are replaced
+            as in the chain. Needs a chain that occludes.
         final: "sample" draws the clean tokens at the last step, "argmax" takes the most
             probable code of each token there; the steps before draw in both cases.
         batch_size: B; None takes it from a tensor condition.
         device: of the tokens; None takes it from a tensor condition, else "cpu".
         on_step: None or callable (step, k_s, k_start_probs), called at each step s before
             its draw, for what shows or records the chain: int, int64 (B, N), float (B, N, C).
+            The probabilities are those that k̂_0 is drawn from.
 
     Returns:
         Sampled. Its tokens and probabilities obey Eq. 9: a code that is seen in an
         occlude-only chain stays, whatever the denoiser says of it.
 
     Raises:
+        TypeError: `known` is not a tensor.
         ValueError: an argument out of range, no batch size or two different ones,
-            `generator` not a torch.Generator, or logits of another shape or with NaN.
+            `generator` neither a torch.Generator nor a list of one for each row,
+            "confidence" for a chain that never occludes, or logits of another shape or with NaN.
     """
-    steps = inference_steps(schedule.num_steps, num_inference_steps)
-    require(final in ("sample", "argmax"), f'`final` must be "sample" or "argmax"; got {final!r}')
+    steps = inference_steps(schedule.num_steps, num_inference_steps, spacing)
+    _check_options(schedule, temperature, truncation, order, final)
     num_tokens = as_integer("num_tokens", num_tokens)
     require(num_tokens >= 1, f"`num_tokens` must be at least 1; got {num_tokens}")
     batch_size, device = _batch(condition, batch_size, device)
+    if known is not None:
+        check_tensor("known", known, (batch_size, num_tokens), "int64")
+        check_range("known", known, -1, schedule.num_codes - 1)
+        known = known.to(device)
 
     # ᾱ_S = 0: at step S nothing is left of k_0, so any k_0 gives the stationary law
     k_s = torch.zeros(batch_size, num_tokens, dtype=torch.int64, device=device)
     k_s = q_sample(schedule, k_s, schedule.num_steps, generator)
     for s, u in zip(steps, steps[1:] + [0], strict=True):
         step = torch.full((batch_size,), s, device=device)
-        probs = _k_start_probs(schedule, denoiser(k_s, step, condition), k_s)
+        shown = k_s if known is None else torch.where(known >= 0, known, k_s)
+        logits = denoiser(shown, step, condition)
+        probs = _k_start_probs(schedule, logits, k_s, temperature, truncation)
+        _put_certain_codes(probs, schedule, k_s, known)
         if on_step is not None:
-            on_step(s, k_s, probs)
+            on_step(s, shown, probs)
         if u == 0 and final == "argmax":
             return Sampled(probs.argmax(dim=-1), probs)
+        if order == "random":
+            logits = None  # not needed any more: their memory may go
         k_start = _draw_codes(probs, generator)
-        k_s = q_posterior_sample(schedule, k_start, k_s, s, generator, prev_step=u)
+        k_u = q_posterior_sample(schedule, k_start, k_s, s, generator, prev_step=u)
+        if order == "confidence":
+            confidence = _confidence(logits, k_start, known)
+            k_u = _most_confident_leave(schedule, confidence, k_start, k_s, k_u, u, generator)
+        k_s = k_u
     return Sampled(k_s, probs)
+
+
+def _check_options(schedule, temperature, truncation, order, final):
+    """Refuse what is none of the values that `sample_with_probs` names."""
+    _check_number("temperature", temperature, "[1e-30, 1e30]", lambda x: 1e-30 <= x <= 1e30)
+    _check_number("truncation", truncation, "(0, 1]", lambda x: 0 < x <= 1)
+    require(
+        order in ("random", "confidence"),
+        f'`order` must be "random" or "confidence"; got {order!r}',
+    )
+    occludes = schedule.final_occlude_rate > 0
+    require(
+        occludes or order == "random",
+        f'`order` must be "random" where `final_occlude_rate` is 0; got {order!r}',
+    )
+    require(final in ("sample", "argmax"), f'`final` must be "sample" or "argmax"; got {final!r}')
+
+
+def _check_number(name, value, wanted, fits):
+    """Refuse all but a number that `fits`, as `wanted` says; NaN fits nowhere."""
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    require(is_number and fits(value), f"`{name}` must be a number in {wanted}; got {value!r}")
 
 
 def _batch(condition, batch_size, device):
@@ -142,8 +238,8 @@ def _batch(condition, batch_size, device):
     return batch_size, "cpu" if device is None else device
 
 
-def _k_start_probs(schedule, logits, k_s):
-    """f(k̂_0 | k_s, y) over the codes from which `k_s` can be reached, float32 or better."""
+def _k_start_probs(schedule, logits, k_s, temperature, truncation):
+    """f(k̂_0 | k_s, y) at this temperature, truncated; float32 or better."""
     wanted = (*k_s.shape, schedule.num_codes)
     got = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
     require(got == wanted, f"`denoiser` must return logits of shape {wanted}; got {got}")
@@ -152,17 +248,48 @@ def _k_start_probs(schedule, logits, k_s):
         f"`denoiser` must return floating-point logits; got {logits.dtype}",
     )
     dtype = torch.promote_types(logits.dtype, torch.float32)
+    if temperature != 1:  # the largest becomes 0: nothing overflows
+        logits = (logits.to(dtype) - logits.amax(dim=-1, keepdim=True)).div_(temperature)
     probs = torch.softmax(logits, dim=-1, dtype=dtype)
     require(
         bool(probs.sum(dim=-1).isfinite().all()),
         "`denoiser` must return logits without NaN or +inf, and a finite one for each token; "
         "got one that is not",
     )
-    if schedule.final_replace_rate == 0:  # a code that is seen was never replaced
-        seen = k_s < schedule.num_codes
-        probs[seen] = 0
-        probs[seen, k_s[seen]] = 1
-    return probs
+    return probs if truncation == 1 else _truncate(probs, truncation)
+
+
+def _truncate(probs, share, num=64):
+    """`probs` (..., C), in place, over the most probable codes that together reach `share`.
+
+    Most often the first `num` do; to sort all codes takes far longer.
+    """
+    num = min(num, probs.shape[-1])
+    ranked = probs.topk(num, dim=-1).values
+    reached = ranked.cumsum(dim=-1)
+    kept = (1 + (reached < share).sum(dim=-1, keepdim=True)).clamp_max(num)  # (..., 1) codes
+    least = ranked.gather(-1, kept - 1)
+    room = kept - (ranked > least).sum(dim=-1, keepdim=True)  # for codes as probable as `least`
+    short = reached[..., -1] < share
+    if num < probs.shape[-1] and bool(short.any()):
+        probs[short] = _truncate(probs[short], share, 4 * num)
+        least[short] = 0  # nothing more to take away
+    tied = probs == least
+    beyond = tied & (tied.cumsum(dim=-1, dtype=torch.int32) > room)  # of equals the lower stay
+    probs.masked_fill_((probs < least) | beyond, 0)
+    return probs.div_(probs.sum(dim=-1, keepdim=True))
+
+
+def _put_certain_codes(probs, schedule, k_s, known):
+    """Give probability 1 to what is known, and to a seen code that cannot be a replaced one."""
+    if known is None and schedule.final_replace_rate > 0:
+        return
+    certain = torch.full_like(k_s, -1) if known is None else known
+    if schedule.final_replace_rate == 0:
+        certain = torch.where(k_s < schedule.num_codes, k_s, certain)
+    is_certain = certain >= 0
+    probs[is_certain] = 0
+    probs[is_certain, certain[is_certain]] = 1
 
 
 def _draw_codes(probs, generator):
@@ -173,3 +300,26 @@ def _draw_codes(probs, generator):
     # codes of probability 0, so neither end needs a clamp
     draw = draw * cumulative[..., -1:]
     return torch.searchsorted(cumulative, draw, right=True)[..., 0]
+
+
+def _confidence(logits, k_start, known):
+    """log f of the drawn codes, float (B, N), as the denoiser has it; +inf where known."""
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    drawn = logits.gather(-1, k_start[..., None])[..., 0] - logits.logsumexp(dim=-1)
+    return drawn if known is None else drawn.masked_fill(known >= 0, math.inf)
+
+
+def _most_confident_leave(schedule, confidence, k_start, k_s, k_u, u, generator):
+    """`k_u` where, of each row's Occ, not the drawn ones leave but as many confident ones."""
+    occ = schedule.num_codes
+    hidden = k_s == occ
+    count = (hidden & (k_u != occ)).sum(dim=-1, keepdim=True)
+    confidence = confidence.masked_fill(~hidden, -math.inf)
+    ranked = confidence.argsort(dim=-1, descending=True, stable=True)
+    leaves = hidden & (ranked.argsort(dim=-1) < count)
+    # what has left by step u shows q(k_u | k̂_0, k_u ≠ Occ)
+    _, beta, gamma = schedule.cumulative_rates(torch.tensor(u, device=k_s.device))
+    draw = draws.uniform(k_s.shape, generator, torch.float64, k_s.device)
+    other = draws.codes(schedule.num_codes, k_s.shape, generator, k_s.device)
+    shown = torch.where(draw * (1 - gamma) < schedule.num_codes * beta, other, k_start)
+    return torch.where(hidden, torch.where(leaves, shown, occ), k_u)

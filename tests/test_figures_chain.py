@@ -12,13 +12,20 @@ from di2pose_lib.figures_chain import (
     FATES,
     fates_figure,
     matrices_figure,
+    pose_film_figure,
     schedule_figure,
     shares_figure,
+    waiting_figure,
 )
+from di2pose_lib.skeleton import BONES
 from di2pose_lib.transitions import OccludeReplaceSchedule, transition_matrix
 
 CHAIN = OccludeReplaceSchedule(4, 10, final_occlude_rate=0.8, final_replace_rate=0.2)
 SHARES = torch.tensor([[1.0, 0.0, 0.0]] * 5 + [[0.5, 0.1, 0.4]] * 2, dtype=torch.float64)
+JOINTS = torch.arange(68, dtype=torch.float64).reshape(2, 17, 2) / 68
+BONE_FATES = torch.zeros(2, 16, dtype=torch.int64)
+BONE_FATES[1, 3], BONE_FATES[1, 5] = 1, 2
+SHOWN = {"exact": [0.01, 0.1], "one step": [0.01, 0.7]}
 
 
 def figures():
@@ -27,6 +34,8 @@ def figures():
         "matrices": matrices_figure({"a": transition_matrix(CHAIN, 1)}),
         "fates": fates_figure(torch.tensor([[0, 0, 2], [0, 1, 1]])),
         "shares": shares_figure(SHARES, SHARES),
+        "film": pose_film_figure({"a": (JOINTS, BONE_FATES), "b": (JOINTS, BONE_FATES)}, [0, 9]),
+        "waiting": waiting_figure([100, 10], SHOWN, [0.009, 0.09]),
     }
 
 
@@ -80,6 +89,33 @@ def test_drawn_shares_are_points_on_every_fifth_step_over_their_closed_form():
     np.testing.assert_allclose(points.y, [1.01, 0.51])
 
 
+def test_matrices_say_what_their_rows_and_columns_stand_for():
+    layout = matrices_figure({"a": torch.eye(2)}, x_title="seen", y_title="before").layout
+    assert (layout.xaxis.title.text, layout.yaxis.title.text) == ("seen", "before")
+
+
+def test_each_frame_of_the_film_draws_every_bone_once_in_the_colour_of_its_fate():
+    figure = figures()["film"]
+    assert [frame.name for frame in figure.frames] == ["step 0", "step 9"]
+    assert [step.label for step in figure.layout.sliders[0].steps] == ["step 0", "step 9"]
+    for traces in (figure.frames[1].data[:3], figure.frames[1].data[3:]):  # two panels
+        drawn = [np.isfinite(trace.x).sum() // 2 for trace in traces]
+        assert drawn == [14, 1, 1]
+        assert tuple(trace.line.color for trace in traces) == COLOURS
+        for trace, bone in ((traces[1], BONES[3]), (traces[2], BONES[5])):
+            ends = np.stack([trace.x, trace.y], axis=-1)[1:3]
+            np.testing.assert_array_equal(ends, JOINTS[1, list(bone)].numpy())
+        assert traces[2].line.dash == "dot"
+    assert [len(trace.x) for trace in figure.data] == 2 * [49, 1, 1]  # it starts clean
+
+
+def test_shares_that_wait_are_bars_and_the_expected_ones_are_marks_over_them():
+    exact, one_step, expected = figures()["waiting"].data
+    assert list(exact.x) == list(expected.x) == ["100", "10"]
+    assert list(one_step.y) == [0.01, 0.7] and list(expected.y) == [0.009, 0.09]
+    assert (exact.type, expected.type) == ("bar", "scatter")
+
+
 def test_refusals_name_the_argument():
     with pytest.raises(ValueError, match="`matrices` must not be empty"):
         matrices_figure({})
@@ -93,6 +129,16 @@ def test_refusals_name_the_argument():
         shares_figure(torch.zeros(4, 2), torch.zeros(4, 2))
     with pytest.raises(ValueError, match=r"`measured` must have shape \(4, 3\)"):
         shares_figure(torch.zeros(4, 3), torch.zeros(5, 3))
+    with pytest.raises(ValueError, match="`films` must not be empty"):
+        pose_film_figure({}, [0])
+    with pytest.raises(ValueError, match=r"`films\['a'\] joints` must have shape \(3, 17, 2\)"):
+        pose_film_figure({"a": (JOINTS, BONE_FATES)}, [0, 1, 2])
+    with pytest.raises(ValueError, match=r"`films\['a'\] fates` must lie in \[0, 2\]; got 5"):
+        pose_film_figure({"a": (JOINTS, BONE_FATES + 3)}, [0, 1])
+    with pytest.raises(ValueError, match=r"shares of `one step` must be 2 numbers in \[0, 1\]"):
+        waiting_figure([100, 10], {"exact": [0.1, 0.1], "one step": [0.1]}, [0.1, 0.1])
+    with pytest.raises(ValueError, match=r"shares of `expected` must be 2 numbers in \[0, 1\]"):
+        waiting_figure([100, 10], SHOWN, [0.1, 1.1])
 
 
 def test_the_chain_itself_needs_no_plotly():

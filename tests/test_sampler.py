@@ -68,6 +68,42 @@ def test_inference_steps_start_at_s_and_stay_distinct_and_even_for_every_count()
             assert min(gaps) >= 1 and max(gaps) - min(gaps) <= 1
 
 
+def test_cosine_steps_by_hand():
+    assert inference_steps(100, 5, "cosine") == [100, 96, 81, 59, 31]
+    assert inference_steps(6, 3, "cosine") == [6, 5, 3]  # cos 30° · 6 is 5.2, cos 60° · 6 is 3
+    assert inference_steps(5, 5, "cosine") == [5, 4, 3, 2, 1]
+    assert inference_steps(100, 1, "cosine") == [100]
+
+
+def test_cosine_steps_start_at_s_and_stay_distinct_for_every_count():
+    for num_steps in (1, 2, 7, 30, 100, 101):
+        for count in range(1, num_steps + 1):
+            steps = inference_steps(num_steps, count, "cosine")
+            assert len(steps) == count and steps[0] == num_steps and steps[-1] >= 1
+            assert all(s > u for s, u in zip(steps, steps[1:], strict=False))
+
+
+def test_cosine_steps_are_fine_near_s_and_coarse_near_0():
+    steps = [*inference_steps(1000, 20, "cosine"), 0]
+    strides = [s - u for s, u in zip(steps, steps[1:], strict=False)]
+    assert all(u >= s - 1 for s, u in zip(strides, strides[1:], strict=False))  # 1: rounding
+    assert strides[0] < 10 and strides[-1] > 70
+
+
+def test_listed_steps_are_taken_as_they_are():
+    assert inference_steps(10, [10, 7, 6, 1]) == [10, 7, 6, 1]
+    assert inference_steps(10, (10,)) == [10]
+    assert inference_steps(10, range(10, 0, -3)) == [10, 7, 4, 1]
+    called = []
+
+    def denoiser(k_s, step, condition):
+        called.append(int(step[0]))
+        return torch.zeros(*k_s.shape, 4)
+
+    sample(denoiser, OccludeReplaceSchedule(4, 10), None, 3, [10, 9, 2], seeded(), batch_size=1)
+    assert called == [10, 9, 2]
+
+
 # The chain
 
 
@@ -219,6 +255,258 @@ def test_the_extreme_draws_step_over_codes_of_probability_zero(monkeypatch, draw
     assert (tokens == code).all()
 
 
+# Known tokens
+
+
+@rates
+@pytest.mark.parametrize("final", ["sample", "argmax"])
+def test_known_tokens_come_out_as_given_whatever_the_denoiser_says(final_rates, final):
+    schedule = OccludeReplaceSchedule(4, 8, *final_rates)
+    known = torch.randint(-1, 4, (3, 50), generator=seeded(7))
+    given = known >= 0
+
+    def wrong(k_s, step, condition):  # rules the known codes out
+        logits = torch.randn(3, 50, 4, generator=seeded(int(step[0])))
+        return logits.masked_fill(torch.nn.functional.one_hot(known.clamp_min(0), 4) > 0, -math.inf)
+
+    for order in ("random", "confidence") if final_rates[0] else ("random",):
+        result = sample_with_probs(
+            wrong,
+            schedule,
+            None,
+            50,
+            4,
+            seeded(),
+            batch_size=3,
+            known=known,
+            final=final,
+            order=order,
+        )
+        assert torch.equal(result.tokens[given], known[given])
+        assert (result.tokens >= 0).all() and (result.tokens < 4).all()
+        certain = torch.nn.functional.one_hot(known[given], 4).float()
+        assert torch.equal(result.k_start_probs[given], certain)
+
+
+def test_tokens_of_which_none_is_known_are_drawn_as_without_the_option():
+    schedule = OccludeReplaceSchedule(4, 8)
+    denoiser = fixed_denoiser(LAW.log())
+    known = torch.full((2, 50), -1)
+    drawn = [
+        sample(denoiser, schedule, None, 50, 4, seeded(), batch_size=2, known=value)
+        for value in (None, known)
+    ]
+    assert torch.equal(*drawn)
+
+
+# Temperature and truncation
+
+
+def last_probs(logits, **options):
+    """The probabilities (C,) that the only step of one token draws from."""
+    schedule = OccludeReplaceSchedule(len(logits), 3)
+    result = sample_with_probs(
+        fixed_denoiser(logits), schedule, None, 1, 1, seeded(), batch_size=1, **options
+    )
+    return result.k_start_probs[0, 0]
+
+
+def test_temperature_divides_the_logits():
+    logits = torch.tensor([0.3, -1.0, 2.0, -math.inf])
+    for temperature in (0.5, 2, 1.7):
+        probs = last_probs(logits, temperature=temperature)
+        torch.testing.assert_close(probs, (logits / temperature).softmax(-1))
+    coldest = last_probs(torch.tensor([80.0, -80.0, 80.0, -math.inf]), temperature=1e-30)
+    assert coldest.tolist() == [0.5, 0, 0.5, 0]
+    hottest = last_probs(torch.tensor([80.0, -80.0, 0.0, -math.inf]), temperature=1e30)
+    torch.testing.assert_close(hottest, torch.tensor([1, 1, 1, 0]) / 3)
+
+
+@pytest.mark.parametrize(
+    ("share", "kept"),
+    [(1e-9, 1), (0.49, 1), (0.51, 2), (0.79, 2), (0.9, 3), (0.96, 4), (1, 4)],
+)
+def test_truncation_keeps_the_fewest_codes_that_reach_its_share(share, kept):
+    mixed = torch.tensor([2, 0, 3, 1])  # code 1 is the most probable
+    expected = LAW.masked_fill(torch.arange(4) >= kept, 0)
+    expected = (expected / expected.sum())[mixed]
+    torch.testing.assert_close(last_probs(LAW.log()[mixed], truncation=share), expected)
+
+
+def test_of_equally_probable_codes_truncation_keeps_the_lower():
+    assert last_probs(torch.zeros(4), truncation=0.5).tolist() == [0.5, 0.5, 0, 0]
+    assert last_probs(torch.zeros(4), truncation=0.1).tolist() == [1, 0, 0, 0]
+    probs = last_probs(torch.tensor([0.0, 5.0, 0.0, 5.0, 5.0]), truncation=0.5)
+    assert probs.tolist() == [0, 0.5, 0, 0.5, 0]
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.1, 1.0, 5.0])
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.86, 0.999])
+def test_truncation_of_many_codes_is_that_of_sorting_them(spread, share):
+    logits = (spread * torch.randn(1000, generator=seeded(8), dtype=torch.float64)).round(
+        decimals=1
+    )
+    full = logits.softmax(-1)
+    ranked, code = full.sort(descending=True, stable=True)
+    before = torch.cat([torch.zeros(1), ranked.cumsum(0)[:-1]])
+    ranked[before >= share] = 0
+    expected = torch.zeros_like(full).scatter(0, code, ranked)
+    torch.testing.assert_close(
+        last_probs(logits, truncation=share), expected / expected.sum(), rtol=1e-9, atol=0
+    )
+
+
+def test_temperature_comes_before_truncation():
+    # at temperature 1/2 the law's squares, of which the first alone has a share of 0.68
+    probs = last_probs(LAW.log(), temperature=0.5, truncation=0.6)
+    assert probs.tolist() == [1, 0, 0, 0]
+    assert (last_probs(LAW.log(), truncation=0.6) > 0).tolist() == [True, True, False, False]
+
+
+@rates
+def test_tokens_follow_the_tempered_and_truncated_law(final_rates):
+    schedule = OccludeReplaceSchedule(4, 6, *final_rates)
+    tokens = sample(
+        fixed_denoiser(LAW.log()),
+        schedule,
+        None,
+        1,
+        [6, 1] if final_rates[1] else [6],
+        seeded(),
+        batch_size=8000,
+        temperature=0.5,
+        truncation=0.9,
+    )
+    law = LAW[:2] ** 2 / (LAW[:2] ** 2).sum()  # 0.685 and 0.247 of the squares reach 0.9
+    counts = torch.bincount(tokens[:, 0], minlength=4).double()
+    assert (counts[2:] == 0).all()
+    assert chi_square(counts[:2], law) < chi_square_limit(1)
+
+
+# Order
+
+
+def ordered_denoiser(strength):
+    """Holds code n mod 4 of token n the most probable, the more so the larger strength[n]."""
+    favourite = torch.nn.functional.one_hot(torch.arange(len(strength)) % 4, 4)
+    return lambda k_s, step, condition: (favourite * strength[:, None]).expand(*k_s.shape, 4)
+
+
+def test_with_confidence_the_most_probable_tokens_leave_occ_first():
+    strength = torch.tensor([0.5, 3.0, 1.0, 7.0, 2.0, 0.1])
+    ranked = strength.argsort(descending=True)
+    schedule = OccludeReplaceSchedule(4, 8, *RATES["occlude only"])
+    film = []
+    tokens = sample(
+        ordered_denoiser(strength),
+        schedule,
+        None,
+        6,
+        8,
+        seeded(),
+        batch_size=300,
+        order="confidence",
+        truncation=1e-9,  # the favourite is always drawn; confidence is the probability before
+        on_step=lambda step, k_s, probs: film.append(k_s),
+    )
+    assert (tokens == torch.arange(6) % 4).all()
+    for k_s in film:
+        seen = k_s[:, ranked] < 4  # the most confident first
+        assert torch.equal(seen, seen.sort(dim=-1, descending=True, stable=True).values)
+    assert len({tuple(row) for row in (film[4] < 4).tolist()}) > 3  # how many is drawn
+
+
+@pytest.mark.parametrize("final_rates", [RATES["default"], RATES["occlude only"]], ids=str)
+def test_with_confidence_as_many_tokens_are_occluded_as_in_the_chain(final_rates):
+    schedule = OccludeReplaceSchedule(4, 8, *final_rates)
+    film = []
+    sample(
+        fixed_denoiser(LAW.log()),
+        schedule,
+        None,
+        5,
+        4,
+        seeded(),
+        batch_size=4000,
+        order="confidence",
+        on_step=lambda step, k_s, probs: film.append((step, k_s)),
+    )
+    for step, k_s in film:
+        occ = schedule.gamma_bar[step]
+        law = torch.stack([math.comb(5, k) * occ**k * (1 - occ) ** (5 - k) for k in range(6)])
+        counts = torch.bincount((k_s == 4).sum(dim=-1), minlength=6).double()
+        possible = law > 0
+        assert (counts[~possible] == 0).all()
+        statistic = chi_square(counts[possible], law[possible])
+        assert statistic < chi_square_limit(max(1, int(possible.sum()) - 1))
+
+
+@pytest.mark.parametrize("final_rates", [RATES["default"], RATES["occlude only"]], ids=str)
+def test_a_token_alone_follows_the_chain_with_confidence_too(final_rates):
+    chain = (4, 6, *final_rates)
+    schedule = OccludeReplaceSchedule(*chain)
+    film = []
+    tokens = sample(
+        exact_denoiser(schedule),
+        schedule,
+        None,
+        1,
+        [6, 4, 1],
+        seeded(),
+        batch_size=10_000,
+        order="confidence",
+        on_step=lambda step, k_s, probs: film.append((step, k_s)),
+    )
+    for step, k_s in [*film, (0, tokens)]:
+        law = product_matrix(chain, 0, step)[:, :4] @ LAW
+        counts = torch.bincount(k_s[:, 0], minlength=5).double()
+        possible = law > 0
+        assert (counts[~possible] == 0).all()
+        freedom = int(possible.sum()) - 1
+        assert freedom == 0 or chi_square(counts[possible], law[possible]) < chi_square_limit(
+            freedom
+        )
+
+
+def test_with_confidence_what_is_seen_is_replaced_as_often_as_in_the_chain():
+    chain = (4, 8, 0.5, 0.5)
+    film = []
+    sample(
+        sure_denoiser(torch.zeros(2000, 6, dtype=torch.int64), 4),
+        OccludeReplaceSchedule(*chain),
+        None,
+        6,
+        4,
+        seeded(),
+        batch_size=2000,
+        order="confidence",
+        on_step=lambda step, k_s, probs: film.append((step, k_s)),
+    )
+    for step, k_s in film:
+        law = product_matrix(chain, 0, step)[:4, 0]
+        counts = torch.bincount(k_s[k_s < 4], minlength=4).double()
+        assert chi_square(counts, law / law.sum()) < chi_square_limit(3)
+
+
+def test_confidence_is_that_of_the_drawn_code():
+    film = []
+    sample(
+        fixed_denoiser(LAW.log()),
+        OccludeReplaceSchedule(4, 2, *RATES["occlude only"]),
+        None,
+        200,
+        2,
+        seeded(),
+        batch_size=1,
+        order="confidence",
+        on_step=lambda step, k_s, probs: film.append(k_s),
+    )
+    # every token has the same law: those that drew code 0, half of them, leave first
+    seen = film[1][film[1] < 4]
+    assert 70 < len(seen) < 130
+    assert (seen == 0).sum() > 0.75 * len(seen)
+
+
 # What the denoiser and the caller see
 
 
@@ -304,6 +592,51 @@ def test_numbers_of_steps_and_tokens_out_of_range_are_refused():
     refused("`num_tokens` must be an integer; got 'x'", num_tokens="x")
 
 
+def test_bad_lists_of_steps_are_refused():
+    sentence = r"`num_inference_steps` must fall strictly from S = 5 to no less than 1; got "
+    for steps in ([], [4, 2], [5, 5, 1], [5, 2, 3], [5, 0], [5, -1], [6, 5]):
+        refused(sentence + rf"\[{', '.join(map(str, steps))}\]", count=steps)
+    refused(r"`num_inference_steps\[1\]` must be an integer; got 2.0", count=[5, 2.0])
+    refused(
+        "`spacing` must be \"uniform\" where the steps are listed; got 'cosine'",
+        count=[5, 1],
+        spacing="cosine",
+    )
+    refused('`spacing` must be "uniform" or "cosine"; got \'linear\'', spacing="linear")
+
+
+def test_bad_known_tokens_are_refused():
+    refused(r"`known` must lie in \[-1, 3\]; got 4", known=torch.tensor([[0, 4]]))
+    refused(r"`known` must lie in \[-1, 3\]; got -2", known=torch.tensor([[0, -2]]))
+    refused(r"`known` must have shape \(1, 2\); got \(2,\)", known=torch.tensor([0, 1]))
+    refused("`known` must be int64; got torch.float32", known=torch.zeros(1, 2))
+    with pytest.raises(TypeError, match="`known` must be a torch.Tensor; got list"):
+        refused("no ValueError", known=[[0, 1]])
+
+
+def test_bad_temperatures_and_truncations_are_refused():
+    for bad in (0, -1.0, math.nan, math.inf, 1e-31, True, "1"):
+        refused(rf"`temperature` must be a number in \[1e-30, 1e30\]; got {bad!r}", temperature=bad)
+    for bad in (0, -0.5, 1.001, math.nan, True, None):
+        refused(rf"`truncation` must be a number in \(0, 1\]; got {bad!r}", truncation=bad)
+
+
+def test_bad_orders_are_refused():
+    refused('`order` must be "random" or "confidence"; got \'last\'', order="last")
+    schedule = OccludeReplaceSchedule(4, 5, *RATES["replace only"])
+    with pytest.raises(ValueError, match='`order` must be "random" where `final_occlude_rate` is'):
+        sample(
+            fixed_denoiser(torch.zeros(4)),
+            schedule,
+            None,
+            2,
+            2,
+            seeded(),
+            batch_size=1,
+            order="confidence",
+        )
+
+
 def test_bad_options_are_refused():
     refused('`final` must be "sample" or "argmax"; got \'mode\'', final="mode")
     refused("`generator` must be a torch.Generator, .*; got int", generator=3)
@@ -336,3 +669,6 @@ def test_bad_logits_are_refused():
         spoiled[0, 1, 3] = bad
         refused("logits without NaN or", denoiser=returning(spoiled))
     refused("logits without NaN or", denoiser=returning(torch.full((1, 2, 4), -math.inf)))
+    for temperature in (0.5, 2.0):
+        for bad in (spoiled, torch.full((1, 2, 4), -math.inf)):
+            refused("logits without NaN or", denoiser=returning(bad), temperature=temperature)

@@ -1,0 +1,244 @@
+"""Run the ablations: train each setting with each seed, and keep one small row for each run.
+
+`python -m di2pose_lib.ablation_runs --help`. Rows that exist are skipped, a run that was
+killed continues, and what runs share (images, encoder, a tokenizer, a denoiser that is run
+in different numbers of steps) is made once for each seed.
+"""
+
+import argparse
+import dataclasses
+import shutil
+import sys
+
+import torch
+
+from di2pose_lib import ablations, evaluation, stages
+from di2pose_lib.ablation_times import predicted_seconds
+from di2pose_lib.checks import require
+from di2pose_lib.config import SOURCES
+from di2pose_lib.config_file import load_config, to_dict
+from di2pose_lib.encoder_training import encode_images
+from di2pose_lib.files import fingerprint, write_json
+from di2pose_lib.metrics import MM_PER_M
+from di2pose_lib.pct import PCTLoss, design_report, pct_loss
+from di2pose_lib.project import LIBRARY_DIGEST, Pipeline, project_root
+from di2pose_lib.seeding import seed_for
+from di2pose_lib.skeleton import bone_lengths
+from di2pose_lib.tokenizer_designs import DesignedTokenizer
+from di2pose_lib.tokenizer_training import augment_poses, reconstruction_report
+from di2pose_lib.training import fit
+
+PARAMS = "pipelines/ablations/params.yaml"  # seen from the repository's top folder
+SEEDS = (3, 4, 5)  # not those with which sizes and rates were chosen
+DIGITS = 3  # of errors in mm: rows stay small
+
+# The sections of the parameters that an artefact depends on, besides the seed.
+NEEDS = {
+    "data_preparation": ("data",),
+    "image_encoder": ("data", "encoder"),
+    "pose_tokenizer": ("data", "tokenizer"),
+    "diffusion_training": ("data", "encoder", "tokenizer", "diffusion"),
+}
+
+
+class Run:
+    """One setting on one data source with one seed.
+
+    Attributes:
+        config: its whole `Config`.
+        kind: of its table.
+        row_path: where its row is, or will be.
+    """
+
+    def __init__(self, base, table, setting, source, seed, root=None):
+        self.config = ablations.config_of(base, setting, source, seed)
+        self.kind = table.kind
+        self.design = setting.design and ablations.sized(setting.design)
+        root = root or project_root()
+        self.key = ablations.run_key(self.config, self.kind, self.design)
+        self.row_path = root / "pipelines" / "ablations" / "results" / source / f"{self.key}.json"
+        self.store = root / "scratch" / "ablations" / f"{source}-{seed}"
+
+    def stored(self, stage):
+        """Where an artefact is kept for other runs with the same needs and the same code."""
+        values = to_dict(self.config)
+        needs = [LIBRARY_DIGEST, *(values[section] for section in NEEDS[stage])]
+        return self.store / stage / fingerprint(needs)
+
+    def go(self):
+        """Train what is missing, measure, and write the row."""
+        pipeline = Pipeline(self.config, self.store / "runs" / self.key)
+        pipeline.artifacts.mkdir(parents=True, exist_ok=True)
+        for stage in NEEDS:
+            link = pipeline.artifacts / stage
+            if self.stored(stage).is_dir() and not link.exists():
+                link.unlink(missing_ok=True)
+                link.symlink_to(self.stored(stage))
+        measured = self._measure(pipeline)
+        changes = {"seed": self.config.seed, "library": LIBRARY_DIGEST[:16]}
+        write_json(self.row_path, {"kind": self.kind, **changes, **measured})
+        for stage in NEEDS:
+            made = pipeline.artifacts / stage
+            if made.is_dir() and not made.is_symlink():
+                self.stored(stage).parent.mkdir(parents=True, exist_ok=True)
+                made.rename(self.stored(stage))
+        shutil.rmtree(pipeline.folder)
+
+    def _measure(self, pipeline):
+        if self.kind == ablations.DENOISER:
+            return _estimates(pipeline)
+        test = stages.prepared_data(pipeline)["test"]
+        if self.design is None:
+            tokenizer, report = stages.pose_tokenizer(pipeline).model, reconstruction_report
+        else:
+            tokenizer, report = _designed_tokenizer(pipeline, self.design), design_report
+        return _reconstruction(tokenizer, report, test)
+
+
+def _designed_tokenizer(pipeline, design):
+    """A `DesignedTokenizer`, trained as the pose tokenizer is; PCT's loss for its codebook."""
+    config, train = pipeline.config, stages.prepared_data(pipeline)["train"]
+    where = stages.device()
+    torch.manual_seed(seed_for(config.seed, "pose tokenizer"))
+    tokenizer = DesignedTokenizer(design).to(where)
+    loss = PCTLoss() if design.quantizer == "vq" else PCTLoss(smooth_below=0.0)  # plain L1
+
+    def loss_function(rows, generator):
+        pose, rotation = train.take("pose", rows), train.take("camera_rotation", rows)
+        pose = augment_poses(pose, rotation, config.tokenizer, generator).to(where)
+        return pct_loss(tokenizer, pose, loss, generator)
+
+    checkpoints = pipeline.checkpoint_folder(
+        "pose_tokenizer", {"design": dataclasses.asdict(design)}
+    )
+    fit(
+        "pose tokenizer",
+        tokenizer,
+        loss_function,
+        len(train),
+        config.tokenizer.optimizer,
+        config.seed,
+        checkpoints,
+    )
+    return tokenizer
+
+
+def _by_cluster(errors, clusters):
+    """Means (mm, rounded) of errors (n,) over the images of each cluster, in its order."""
+    means = [errors[clusters == cluster].mean().item() for cluster in clusters.unique()]
+    return [round(mean, DIGITS) for mean in means]
+
+
+def _clusters(dataset):
+    """What is resampled, its images' clusters, and how many images each holds."""
+    kind, clusters = evaluation.clusters_of(dataset)
+    counts = clusters.unique(return_counts=True)[1].tolist()
+    return clusters, {"clusters": kind, "images": counts}
+
+
+def _reconstruction(tokenizer, report, test):
+    """What a tokenizer makes of the test subjects' poses."""
+    pose = test.take("pose")
+    where = next(tokenizer.parameters()).device
+    with torch.no_grad():
+        rebuilt = tokenizer(pose.to(where)).cpu()
+    clusters, about = _clusters(test)
+    errors = {
+        f"reconstruction, {metric}": _by_cluster(each.mean(dim=1), clusters)
+        for metric, each in evaluation.joint_errors(rebuilt, pose).items()
+    }
+    bones = (bone_lengths(rebuilt) - bone_lengths(pose)).abs().mean(dim=1) * MM_PER_M
+    errors["reconstruction, bone_length_mm"] = _by_cluster(bones.double(), clusters)
+    code_use = report(tokenizer, pose.to(where)).items()
+    return {
+        **about,
+        "errors": errors,
+        "code_use": {name: value for name, value in code_use if "_mm" not in name},
+        "parameters": sum(p.numel() for p in tokenizer.parameters()),
+    }
+
+
+def _estimates(pipeline):
+    """What Di2Pose makes of the test images, clean and with occluders."""
+    config, data = pipeline.config, stages.prepared_data(pipeline)
+    model, encoder = stages.pose_model(pipeline), stages.image_encoder(pipeline).model
+    errors = {}
+    for occlusion, split in evaluation.CONDITIONS.items():
+        dataset = data[split]
+        batches = torch.arange(len(dataset)).split(config.evaluation.batch_size)
+        features = torch.cat([encode_images(encoder, dataset, rows).cpu() for rows in batches])
+        found = evaluation.predict_from_features(
+            model,
+            evaluation.DI2POSE,
+            features,
+            dataset.take("pose"),
+            config.evaluation,
+            config.evaluation.num_hypotheses,
+            config.seed,
+            occlusion,
+            stages.device(),
+        )
+        clusters, about = _clusters(dataset)
+        hidden = ~dataset.take("visible")
+        for prediction in found:
+            for metric, each in evaluation.joint_errors(
+                prediction.pose, dataset.take("pose")
+            ).items():
+                name = f"{prediction.estimator}, {occlusion}, {metric}"
+                errors[name] = _by_cluster(each.mean(dim=1), clusters)
+                if occlusion == "occluders" and metric == "mpjpe_mm":
+                    some = hidden.any(dim=1)  # every image, but for a lucky occluder
+                    only = (each * hidden).sum(dim=1) / hidden.sum(dim=1).clamp_min(1)
+                    if all(some[clusters == cluster].any() for cluster in clusters.unique()):
+                        name = f"{prediction.estimator}, {occlusion}, occluded joints, {metric}"
+                        errors[name] = _by_cluster(only[some], clusters[some])
+    return {**about, "errors": errors}
+
+
+def planned(base, tables, sources, seeds):
+    """{row's path: (table, setting, Run)} in the order of running: each seed's tables together."""
+    plan = {}
+    for source in sources:
+        for seed in seeds:
+            for table in tables:
+                for setting in table.settings:
+                    run = Run(base, table, setting, source, seed)
+                    plan.setdefault(run.row_path, (table, setting, run))
+    return plan
+
+
+def main(arguments):
+    """Command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m di2pose_lib.ablation_runs", description=__doc__
+    )
+    names = [table.name for table in ablations.TABLES]
+    parser.add_argument("--table", nargs="+", choices=names, default=names)
+    parser.add_argument("--source", nargs="+", choices=SOURCES, default=list(SOURCES))
+    parser.add_argument("--seed", nargs="+", type=int, default=list(SEEDS))
+    parser.add_argument("--most", type=int, help="end after this many runs")
+    parser.add_argument("--plan", action="store_true", help="say what is missing, run nothing")
+    chosen = parser.parse_args(arguments)
+    try:
+        base = load_config(project_root() / PARAMS)
+        require(base.scale == "lesson", f"`scale` must be lesson in {PARAMS}; got {base.scale}")
+        tables = [ablations.table_of(name) for name in chosen.table]
+        plan = planned(base, tables, chosen.source, chosen.seed)
+        missing = {path: entry for path, entry in plan.items() if not path.is_file()}
+        print(f"{len(plan)} runs, {len(missing)} of them missing", flush=True)
+        if chosen.plan:
+            hours = predicted_seconds([run for *_, run in missing.values()]) / 3600
+            print(f"predicted on this machine: {hours:.1f} hours")
+            return 0
+        for number, (table, setting, run) in enumerate(list(missing.values())[: chosen.most], 1):
+            where = f"{run.config.data.source}, seed {run.config.seed}"
+            print(f"run {number}: table {table.name}, {setting.name}, {where}", flush=True)
+            run.go()
+        return 0
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

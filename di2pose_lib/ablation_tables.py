@@ -1,0 +1,108 @@
+"""The tables of the ablations, from the rows that the runs left: ours beside the paper's."""
+
+import csv
+from typing import NamedTuple
+
+from di2pose_lib.ablation_runs import PARAMS, SEEDS, Run
+from di2pose_lib.checks import require
+from di2pose_lib.comparisons import SeedInterval, seed_interval, verdict
+from di2pose_lib.config_file import load_config
+from di2pose_lib.files import read_json
+from di2pose_lib.project import project_root
+
+PAPER = "paper/di2pose_table3_ablations_h36m_mm.csv"
+
+
+class Compared(NamedTuple):
+    """A setting on one data source, beside its table's favourite."""
+
+    setting: str
+    error: SeedInterval | None
+    """Its error in mm; None where no run has finished."""
+    worse_by: SeedInterval | None
+    """mm above the favourite's, seed by seed; None for the favourite itself, or without runs."""
+    verdict: str
+    """On the claim that the favourite is better; empty for the favourite."""
+    paper_mm: float | None
+
+
+def row_error(row, metric):
+    """Mean of a metric over the images of a row: its clusters' means, by their images.
+
+    Raises:
+        ValueError: the run did not measure it.
+    """
+    names = ", ".join(sorted(row["errors"]))
+    require(metric in row["errors"], f"`metric` must be one of {names}; got {metric!r}")
+    images = row["images"]
+    weighted = zip(row["errors"][metric], images, strict=True)
+    return sum(error * count for error, count in weighted) / sum(images)
+
+
+def finished_rows(table, source, seeds=SEEDS, root=None):
+    """{setting: {seed: row}} of the runs that have finished."""
+    root = root or project_root()
+    base = load_config(root / PARAMS)
+    found = {}
+    for setting in table.settings:
+        paths = {s: Run(base, table, setting, source, s, root).row_path for s in seeds}
+        found[setting.name] = {s: read_json(p) for s, p in paths.items() if p.is_file()}
+    return found
+
+
+def paper_numbers(root=None):
+    """{(ablation, setting): MPJPE in mm} of the paper's ablations, on Human3.6M."""
+    with open((root or project_root()) / PAPER, encoding="utf-8") as handle:
+        return {(r["ablation"], r["setting"]): float(r["mpjpe"]) for r in csv.DictReader(handle)}
+
+
+def compared(table, source, metric=None, seeds=SEEDS, root=None):
+    """A `Compared` for each setting of a table, in its order; the metric is its primary one."""
+    metric = metric or table.primary
+    rows = finished_rows(table, source, seeds, root)
+    errors = {
+        name: {seed: row_error(row, metric) for seed, row in own.items()}
+        for name, own in rows.items()
+    }
+    paper, best = paper_numbers(root), errors[table.favourite]
+    result = []
+    for setting in table.settings:
+        own = errors[setting.name]
+        both = sorted(own.keys() & best.keys()) if setting.name != table.favourite else []
+        worse_by = seed_interval([own[s] - best[s] for s in both]) if both else None
+        result.append(
+            Compared(
+                setting.name,
+                seed_interval(list(own.values())) if own else None,
+                worse_by,
+                verdict(worse_by) if worse_by else "",
+                paper.get(setting.paper),
+            )
+        )
+    return result
+
+
+def _shown(interval, sign=""):
+    """ "12.3 [11.0, 13.6]"; the mean alone with one seed, a dash without any."""
+    if interval is None:
+        return "–"
+    mean = f"{interval.mean:{sign}.1f}"
+    if interval.seeds == 1:
+        return f"{mean} (one seed)"
+    return f"{mean} [{interval.low:{sign}.1f}, {interval.high:{sign}.1f}]"
+
+
+def markdown_rows(table, sources, root=None):
+    """(columns, rows) of a table for a reader: error, difference and verdict for each source."""
+    each = {source: compared(table, source, root=root) for source in sources}
+    columns = ["", "the paper, Human3.6M"]
+    for source in sources:
+        columns += [f"{source}, mm", "above the favourite, mm", ""]
+    rows = []
+    for settings in zip(*each.values(), strict=True):
+        name, paper = settings[0].setting, settings[0].paper_mm
+        row = [f"**{name}**" if name == table.favourite else name, "–" if paper is None else paper]
+        for one in settings:
+            row += [_shown(one.error), _shown(one.worse_by, "+"), one.verdict]
+        rows.append(row)
+    return columns, rows

@@ -1,0 +1,274 @@
+"""The ablations: which settings each table compares, and what the paper says of them.
+
+A setting is a change of pipelines/ablations/params.yaml; everything else in its table stays
+the same, the training steps too. Its name in the paper's tables finds the paper's number.
+"""
+
+import dataclasses
+from typing import NamedTuple
+
+from di2pose_lib.checks import require
+from di2pose_lib.config_file import config_from_dict, to_dict
+from di2pose_lib.files import fingerprint
+from di2pose_lib.tokenizer_designs import TokenizerDesign, design_size, match_parameters
+
+TOKENIZER, DENOISER = "tokenizer", "denoiser"  # what a table trains, and what it measures
+
+
+class Setting(NamedTuple):
+    """A row of a table."""
+
+    name: str
+    changes: dict
+    """{dotted parameter: value}."""
+    paper: tuple | None = None
+    """(ablation, setting) in the paper's table 3, or None where it has no such row."""
+    design: TokenizerDesign | None = None
+    """A tokenizer of another design, with as many parameters as the parameters' own."""
+
+
+class Table(NamedTuple):
+    """Settings that are compared, and the one that the paper found, or we took, for the best."""
+
+    name: str
+    question: str
+    kind: str
+    settings: tuple
+    favourite: str
+    primary: str
+    """The metric that decides: a key of a row's `errors`."""
+
+
+def _rates(occlude):
+    return {
+        "diffusion.final_occlude_rate": occlude,
+        "diffusion.final_replace_rate": round(1.0 - occlude, 10),
+    }
+
+
+def _steps(trained, inference):
+    return {
+        "diffusion.num_steps": trained,
+        "evaluation.num_inference_steps": inference,
+        "evaluation.num_hypotheses": 1,
+    }
+
+
+def _neighbours(count):
+    return Setting(
+        f"X = {count}",
+        {"tokenizer.sizes.local_joints": count},
+        ("local_joints_X (reconstruction)", str(count)),
+    )
+
+
+def _levels(*levels):
+    name = " ".join(map(str, levels))
+    return Setting(
+        f"[{', '.join(map(str, levels))}]",
+        {"tokenizer.sizes.levels": list(levels)},
+        ("fsq_levels (reconstruction)", name),
+    )
+
+
+def _occlude(rate):
+    name = f"{rate:g}" if 0 < rate < 1 else f"{rate:.1f}" if rate else "0"
+    return Setting(f"γ̄ = {rate:g}", _rates(rate), ("final_occlude_rate", name))
+
+
+def _trained_and_run(trained, inference):
+    return Setting(
+        f"S = {trained}, run in {inference}",
+        _steps(trained, inference),
+        (f"steps train={trained} infer={inference}", ""),
+    )
+
+
+def _design(blocks, num_tokens, **quantizer):
+    """A design at lesson scale; `config_of` brings it to the parameters of the reference."""
+    return TokenizerDesign(
+        blocks,
+        num_tokens=num_tokens,
+        width=64,
+        encoder_blocks=4,
+        decoder_width=64,
+        decoder_blocks=2,
+        token_hidden=64,
+        **quantizer,
+    )
+
+
+# 51 tokens of 1000 codes and 34 of 32768 have equal bits: 508 and 510.
+FINE, COARSE = (
+    {"quantizer": "fsq", "levels": (8, 5, 5, 5)},
+    {"quantizer": "fsq", "levels": (8,) * 5},
+)
+PCT_CODES = {"quantizer": "vq", "codebook_size": 2048, "code_width": 8}  # 374 bits
+
+IN_TRAINING = {"data.train_occluder_share": 0.5}
+ONE_SAMPLE = "one sample, clean, mpjpe_mm"
+ONE_SAMPLE_OCCLUDED = "one sample, occluders, mpjpe_mm"
+RECONSTRUCTION = "reconstruction, mpjpe_mm"
+
+TABLES = (
+    Table(
+        "3a",
+        "How many neighbouring joints should Joint Shift mix?",
+        TOKENIZER,
+        tuple(map(_neighbours, (1, 3, 5))),
+        "X = 3",
+        RECONSTRUCTION,
+    ),
+    Table(
+        "3b",
+        "How many codes, in how many levels?",
+        TOKENIZER,
+        (_levels(8, 5, 5, 5), _levels(7, 5, 5, 5, 5), _levels(8, 8, 8, 6, 5)),
+        "[7, 5, 5, 5, 5]",
+        RECONSTRUCTION,
+    ),
+    Table(
+        "3c",
+        "How many tokens should be occluded at the end of the chain?",
+        DENOISER,
+        tuple(map(_occlude, (0.0, 0.3, 0.6, 0.9, 1.0))),
+        "γ̄ = 0.9",
+        ONE_SAMPLE,
+    ),
+    Table(
+        "3d",
+        "How many steps, in training and when poses are drawn?",
+        DENOISER,
+        tuple(
+            _trained_and_run(*pair)
+            for pair in ((25, 25), (50, 25), (100, 25), (50, 50), (100, 50), (100, 100))
+        ),
+        "S = 100, run in 100",
+        ONE_SAMPLE,
+    ),
+    Table(
+        "4",
+        "PCT's tokenizer or ours: is it the blocks, the codebook, or the number of tokens?",
+        TOKENIZER,
+        (
+            Setting(
+                "PCT: mixer, 34 tokens, learned codebook",
+                {},
+                ("representation (reconstruction)", "PCT"),
+                _design("mixer", 34, **PCT_CODES),
+            ),
+            Setting(
+                "Di2Pose: Local-MLP, 51 tokens, FSQ",
+                {},
+                ("representation (reconstruction)", "Di2Pose"),
+                _design("local_mlp", 51, **FINE),
+            ),
+            Setting("mixer, 51 tokens, FSQ", {}, None, _design("mixer", 51, **FINE)),
+            Setting("Local-MLP, 34 tokens, FSQ", {}, None, _design("local_mlp", 34, **COARSE)),
+            Setting("mixer, 34 tokens, FSQ", {}, None, _design("mixer", 34, **COARSE)),
+        ),
+        "Di2Pose: Local-MLP, 51 tokens, FSQ",
+        RECONSTRUCTION,
+    ),
+    Table(
+        "5",
+        "Occlude, replace, or both?",
+        DENOISER,
+        (
+            Setting("occlude", _rates(1.0), ("transition_matrix", "occlude")),
+            Setting("replace", _rates(0.0), ("transition_matrix", "replace")),
+            Setting("both", _rates(0.9), ("transition_matrix", "both")),
+        ),
+        "both",
+        ONE_SAMPLE,
+    ),
+    Table(
+        "occlusion",
+        "Do occluded tokens do what occluded pictures in training do?",
+        DENOISER,
+        (
+            Setting("replace alone, plain pictures", _rates(0.0)),
+            Setting("occlude and replace, plain pictures", _rates(0.9)),
+            Setting("replace alone, occluded pictures", _rates(0.0) | IN_TRAINING),
+            Setting("occlude and replace, occluded pictures", _rates(0.9) | IN_TRAINING),
+        ),
+        "occlude and replace, plain pictures",
+        ONE_SAMPLE_OCCLUDED,
+    ),
+    Table(
+        "choices",
+        "What are our own choices worth, where the paper is silent or says otherwise?",
+        DENOISER,
+        (
+            Setting("as it is", {}),
+            Setting("λ = 5e-4, the paper's", {"diffusion.aux_weight": 5e-4}),
+            Setting("codes' rows start at random", {"diffusion.start_from_codes": False}),
+        ),
+        "as it is",
+        ONE_SAMPLE,
+    ),
+    Table(
+        "tokens",
+        "What are our own choices in the tokenizer worth?",
+        TOKENIZER,
+        (
+            Setting("as it is", {}),
+            Setting("Joint Shift along the tree", {"tokenizer.sizes.neighbours": "tree"}),
+            Setting("tokens start as mixtures", {"tokenizer.sizes.start_at_joints": False}),
+        ),
+        "as it is",
+        RECONSTRUCTION,
+    ),
+)
+
+
+def table_of(name):
+    """The `Table` of this name; another name is a ValueError."""
+    names = [table.name for table in TABLES]
+    require(name in names, f"`table` must be one of {', '.join(names)}; got {name!r}")
+    return TABLES[names.index(name)]
+
+
+def changed(config, changes):
+    """A `Config` with {dotted parameter: value} in place of its own.
+
+    Raises:
+        ValueError: an unknown parameter, a wrong type, or a contradiction.
+    """
+    values = to_dict(config)
+    for path, value in changes.items():
+        *sections, name = path.split(".")
+        section = values
+        for key in sections:
+            require(isinstance(section.get(key), dict), f"`{path}` is not a known key")
+            section = section[key]
+        require(name in section, f"`{path}` is not a known key")
+        section[name] = value
+    return config_from_dict(values)
+
+
+def config_of(base, setting, source, seed):
+    """The whole `Config` of one run: a setting on one data source with one seed."""
+    return changed(base, {"data.source": source, "seed": seed, **setting.changes})
+
+
+REFERENCE = _design("local_mlp", 51, **FINE)  # its parameters are those of every design
+
+
+def sized(design):
+    """The design at the width that gives it the reference's number of parameters."""
+    return match_parameters(design, design_size(REFERENCE).parameters)
+
+
+def run_key(config, kind, design=None):
+    """What a run is known by: a digest of all that its row depends on, but for the code.
+
+    A table of tokenizers does not depend on encoder, chain and evaluation.
+    """
+    values = to_dict(config)
+    sections = ("scale", "seed", "data", "tokenizer")
+    if kind == TOKENIZER:
+        values = {name: values[name] for name in sections}
+    if design is not None:
+        values["design"] = dataclasses.asdict(design)
+    return fingerprint({"kind": kind, "config": values})

@@ -1,0 +1,187 @@
+"""Ablation runs, tiny: rows, what runs share, skipping, and the tables made of the rows."""
+
+import json
+
+import pytest
+from test_ablations import BASE
+
+from di2pose_lib import ablation_runs, ablation_times, ablations
+from di2pose_lib.ablation_runs import Run, main, planned
+from di2pose_lib.ablation_tables import compared, finished_rows, row_error
+from di2pose_lib.config_file import load_config
+from di2pose_lib.project import project_root
+
+TINY = {
+    "data.train_sequences": 8,
+    "data.validation_sequences": 2,
+    "data.test_sequences": 22,
+    "data.frames_per_sequence": 4,
+    "encoder.width": 16,
+    "encoder.layers": 1,
+    "encoder.optimizer.epochs": 2.0,
+    "encoder.optimizer.warmup_steps": 1,
+    "tokenizer.sizes.num_tokens": 5,
+    "tokenizer.sizes.width": 8,
+    "tokenizer.sizes.decoder_width": 8,
+    "tokenizer.optimizer.epochs": 4.0,
+    "tokenizer.optimizer.batch_size": 16,
+    "tokenizer.optimizer.warmup_steps": 1,
+    "diffusion.width": 16,
+    "diffusion.heads": 2,
+    "diffusion.layers": 1,
+    "diffusion.optimizer.epochs": 2.0,
+    "diffusion.optimizer.warmup_steps": 1,
+    "evaluation.num_hypotheses": 2,
+    "evaluation.num_inference_steps": 2,
+    "evaluation.bootstrap_samples": 10,
+}
+TABLE = ablations.Table(
+    "toy",
+    "Which?",
+    ablations.DENOISER,
+    (
+        ablations.Setting("both", {}, ("transition_matrix", "both")),
+        ablations.Setting(
+            "replace",
+            {"diffusion.final_occlude_rate": 0.0, "diffusion.final_replace_rate": 1.0},
+            ("transition_matrix", "replace"),
+        ),
+        ablations.Setting("both, three steps", {"evaluation.num_inference_steps": 3}),
+    ),
+    "both",
+    ablations.ONE_SAMPLE,
+)
+TOKENS = ablations.Table(
+    "tokens",
+    "Which?",
+    ablations.TOKENIZER,
+    (
+        ablations.Setting("X = 3", {}),
+        ablations.Setting("X = 1", {"tokenizer.sizes.local_joints": 1}),
+        ablations.Setting("PCT", {}, None, ablations.table_of("4").settings[0].design),
+    ),
+    "X = 3",
+    ablations.RECONSTRUCTION,
+)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """A root with the parameters and the rows of both toy tables, one seed."""
+    root = tmp_path_factory.mktemp("ablations")
+    tiny = ablations.changed(BASE, TINY)
+    for table in (TABLE, TOKENS):
+        for setting in table.settings:
+            Run(tiny, table, setting, "synthetic", 7, root).go()
+    return root
+
+
+@pytest.fixture
+def at(root, monkeypatch):
+    """`compared` and `finished_rows` read the toy parameters."""
+    tiny = ablations.changed(BASE, TINY)
+    monkeypatch.setattr("di2pose_lib.ablation_tables.load_config", lambda path: tiny)
+    (root / "paper").mkdir(exist_ok=True)
+    name = "di2pose_table3_ablations_h36m_mm.csv"
+    (root / "paper" / name).write_bytes((project_root() / "paper" / name).read_bytes())
+    return root
+
+
+def test_each_run_leaves_one_small_row_and_nothing_of_its_own_in_scratch(root):
+    rows = sorted((root / "pipelines" / "ablations" / "results" / "synthetic").glob("*.json"))
+    assert len(rows) == 6
+    assert all(path.stat().st_size < 20_000 for path in rows)
+    assert list((root / "scratch" / "ablations" / "synthetic-7" / "runs").iterdir()) == []
+
+
+def test_runs_share_what_does_not_depend_on_their_setting(root):
+    store = root / "scratch" / "ablations" / "synthetic-7"
+    made = {stage: len(list((store / stage).iterdir())) for stage in ablation_runs.NEEDS}
+    assert made == {
+        "data_preparation": 1,
+        "image_encoder": 1,
+        "pose_tokenizer": 2,
+        "diffusion_training": 2,  # both, and replace; other steps of inference train nothing
+    }
+
+
+def test_a_row_holds_errors_by_cluster_and_no_time(at):
+    row = finished_rows(TABLE, "synthetic", (7,), at)["both"][7]
+    assert set(row) == {"kind", "seed", "library", "clusters", "images", "errors"}
+    assert row["clusters"] == "subject"
+    assert sum(row["images"]) == 44  # 22 sequences of 2 frames
+    assert all(len(errors) == len(row["images"]) for errors in row["errors"].values())
+    assert "soft decoding, clean, mpjpe_mm" in row["errors"]
+    assert "one sample, occluders, occluded joints, mpjpe_mm" in row["errors"]
+    tokens = finished_rows(TOKENS, "synthetic", (7,), at)["X = 3"][7]
+    assert {"reconstruction, mpjpe_mm", "reconstruction, bone_length_mm"} <= tokens["errors"].keys()
+    assert 0 < tokens["code_use"]["levels_used_share"] <= 1
+    assert tokens["parameters"] > 0
+
+
+def test_without_occlusion_there_is_no_soft_decoding(at):
+    row = finished_rows(TABLE, "synthetic", (7,), at)["replace"][7]
+    assert not [name for name in row["errors"] if name.startswith("soft")]
+
+
+def test_a_rows_error_weighs_clusters_by_their_images():
+    row = {"images": [1, 3], "errors": {"a": [10.0, 20.0]}}
+    assert row_error(row, "a") == 17.5
+    with pytest.raises(ValueError, match="`metric` must be one of a; got 'b'"):
+        row_error(row, "b")
+
+
+def test_the_table_stands_beside_the_papers_numbers(at):
+    both, replace, three = compared(TABLE, "synthetic", seeds=(7,), root=at)
+    assert (both.paper_mm, replace.paper_mm, three.paper_mm) == (49.2, 50.4, None)
+    assert both.worse_by is None and both.verdict == ""
+    assert replace.worse_by.mean == pytest.approx(replace.error.mean - both.error.mean)
+    assert replace.verdict == "undecided"  # one seed
+    none = compared(TABLE, "synthetic", seeds=(8,), root=at)
+    assert [c.error for c in none] == [None] * 3
+
+
+def test_a_run_repeats_to_the_same_row(root, tmp_path):
+    run = Run(ablations.changed(BASE, TINY), TOKENS, TOKENS.settings[1], "synthetic", 7, tmp_path)
+    run.go()
+    first = root / run.row_path.relative_to(tmp_path)
+    assert first.read_bytes() == run.row_path.read_bytes()
+
+
+def test_the_plan_holds_each_seed_together_and_only_what_was_chosen(capsys, monkeypatch):
+    tables = [ablations.table_of("3a")]
+    seeds = [run.config.seed for *_, run in planned(BASE, tables, ["mocap"], [3, 4]).values()]
+    assert seeds == [3] * 3 + [4] * 3
+    monkeypatch.setattr(Run, "go", lambda run: json.dumps(None))
+    assert main(["--table", "3a", "--source", "mocap", "--seed", "99", "--most", "2"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "3 runs, 3 of them missing"
+    assert lines[1:] == [f"run {n}: table 3a, X = {x}, mocap, seed 99" for n, x in ((1, 1), (2, 3))]
+
+
+def test_the_predicted_time_counts_what_is_shared_once(root):
+    tiny = ablations.changed(BASE, TINY)
+    both, _, three = (Run(tiny, TABLE, s, "synthetic", 8, root) for s in TABLE.settings)
+    step, calls = 1.0, []
+
+    def seconds(step_function):
+        calls.append(step_function)
+        return step
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ablation_times, "_seconds", seconds)
+        alone = ablation_times.predicted_seconds([both])
+        together = ablation_times.predicted_seconds([both, three])
+    images, batch = 8 * 4, both.config.diffusion.optimizer.batch_size
+    trainings = 2 * images / 16 + 4 * images / 16 + 2 * images / batch
+    poses = 2 * 44 * 2 / batch  # both conditions, images, hypotheses; a step of inference
+    assert alone == pytest.approx(trainings + 2 * poses + 2e-3 * images)
+    assert together == pytest.approx(alone + 3 * poses)  # trains nothing more
+
+
+def test_a_bad_parameters_file_gives_one_sentence(capsys, monkeypatch):
+    monkeypatch.setattr(ablation_runs, "PARAMS", "pipelines/smoke/params.yaml")
+    assert main(["--plan"]) == 1
+    wanted = "error: `scale` must be lesson in pipelines/smoke/params.yaml; got smoke\n"
+    assert capsys.readouterr().err == wanted
+    assert load_config(project_root() / "pipelines/smoke/params.yaml").scale == "smoke"

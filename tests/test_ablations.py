@@ -1,0 +1,133 @@
+"""The ablations' settings: the paper's rows are found, and equal runs are one run."""
+
+import pytest
+
+from di2pose_lib import ablations
+from di2pose_lib.ablation_runs import PARAMS, SEEDS, Run, planned
+from di2pose_lib.ablation_tables import paper_numbers
+from di2pose_lib.config_file import load_config, to_dict
+from di2pose_lib.project import project_root
+from di2pose_lib.tokenizer import PoseTokenizer
+from di2pose_lib.tokenizer_designs import design_size
+
+BASE = load_config(project_root() / PARAMS)
+every_table = pytest.mark.parametrize("table", ablations.TABLES, ids=lambda table: table.name)
+
+
+def setting(table, name):
+    return next(s for s in ablations.table_of(table).settings if s.name == name)
+
+
+@every_table
+def test_settings_have_names_of_their_own_and_the_favourite_is_one(table):
+    names = [s.name for s in table.settings]
+    assert len(set(names)) == len(names)
+    assert table.favourite in names
+
+
+@every_table
+def test_every_setting_builds_and_no_two_of_a_table_are_the_same_run(table):
+    configs = [ablations.config_of(BASE, s, "mocap", 9) for s in table.settings]
+    assert all(c.data.source == "mocap" and c.seed == 9 for c in configs)
+    runs = zip(configs, table.settings, strict=True)
+    keys = {
+        ablations.run_key(c, table.kind, s.design and ablations.sized(s.design)) for c, s in runs
+    }
+    assert len(keys) == len(configs)
+
+
+@every_table
+def test_settings_of_a_table_train_for_as_many_steps(table):
+    lengths = {
+        (c.tokenizer.optimizer, c.diffusion.optimizer, c.encoder.optimizer)
+        for c in (ablations.config_of(BASE, s, "synthetic", 0) for s in table.settings)
+    }
+    assert len(lengths) == 1
+
+
+def test_the_papers_number_of_each_of_its_settings_is_found_and_none_is_left_over():
+    numbers = paper_numbers()
+    asked = {s.paper for table in ablations.TABLES for s in table.settings if s.paper}
+    assert asked <= numbers.keys()
+    assert asked == numbers.keys()
+    assert numbers[setting("3c", "γ̄ = 0.9").paper] == 49.2
+    assert numbers[setting("3d", "S = 100, run in 25").paper] == 50.3
+    assert numbers[setting("3a", "X = 5").paper] == 14.1
+
+
+def test_designs_have_about_equal_parameters_and_but_for_pcts_codebook_equal_bits():
+    designs = {s.name: ablations.sized(s.design) for s in ablations.table_of("4").settings}
+    sizes = {name: design_size(design) for name, design in designs.items()}
+    parameters = [size.parameters for size in sizes.values()]
+    assert max(parameters) < 1.1 * min(parameters)
+    bits = {name: size.bits_per_pose for name, size in sizes.items()}
+    assert bits.pop("PCT: mixer, 34 tokens, learned codebook") == 34 * 11
+    assert max(bits.values()) < 1.01 * min(bits.values())
+
+
+def test_our_design_in_table_4_is_the_tokenizer_of_the_parameters():
+    sizes, design = BASE.tokenizer.sizes, ablations.sized(ablations.REFERENCE)
+    for name in ("num_tokens", "levels", "width", "encoder_blocks", "decoder_width"):
+        assert getattr(sizes, name) == getattr(design, name)
+    assert (sizes.decoder_blocks, sizes.local_joints) == (
+        design.decoder_blocks,
+        design.local_joints,
+    )
+    tokenizer = PoseTokenizer(sizes)
+    assert design_size(design).parameters == sum(p.numel() for p in tokenizer.parameters())
+
+
+def test_a_setting_that_two_tables_share_is_one_run():
+    kind = ablations.DENOISER
+    same = [("3c", "γ̄ = 0.9"), ("5", "both"), ("choices", "as it is")]
+    same.append(("occlusion", "occlude and replace, plain pictures"))
+    configs = [ablations.config_of(BASE, setting(*one), "synthetic", 3) for one in same]
+    assert len({ablations.run_key(c, kind) for c in configs}) == 1
+    plan = planned(BASE, ablations.TABLES, ["synthetic"], [3])
+    settings = sum(len(table.settings) for table in ablations.TABLES)
+    assert len(plan) < settings
+
+
+def test_a_tokenizers_row_does_not_depend_on_the_chain_and_a_denoisers_does():
+    other = ablations.changed(BASE, {"diffusion.num_steps": 50})
+    keys = {kind: ablations.run_key(BASE, kind) for kind in ("tokenizer", "denoiser")}
+    assert ablations.run_key(other, "tokenizer") == keys["tokenizer"]
+    assert ablations.run_key(other, "denoiser") != keys["denoiser"]
+
+
+def test_source_and_seed_make_other_rows():
+    table = ablations.table_of("3a")
+    paths = {
+        Run(BASE, table, table.settings[0], source, seed).row_path
+        for source in ("synthetic", "mocap")
+        for seed in SEEDS
+    }
+    assert len(paths) == 2 * len(SEEDS)
+
+
+def test_a_change_reaches_the_parameter_and_nothing_else():
+    values = to_dict(ablations.changed(BASE, {"tokenizer.sizes.local_joints": 5}))
+    assert values["tokenizer"]["sizes"].pop("local_joints") == 5
+    before = to_dict(BASE)
+    before["tokenizer"]["sizes"].pop("local_joints")
+    assert values == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"tokenizer.sizes.joints": 5}, "`tokenizer.sizes.joints` is not a known key"),
+        ({"tokenizers.width": 5}, "`tokenizers.width` is not a known key"),
+        ({"seed.width": 5}, "`seed.width` is not a known key"),
+        ({"tokenizer.sizes.local_joints": 2}, "`tokenizer.sizes.local_joints` must be odd; got 2"),
+        ({"diffusion.final_occlude_rate": 0.5}, "must be 1; got 0.6"),
+    ],
+)
+def test_a_senseless_change_is_refused(changes, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        ablations.changed(BASE, changes)
+
+
+def test_another_table_is_refused():
+    with pytest.raises(ValueError, match="`table` must be one of 3a, .*; got '9z'"):
+        ablations.table_of("9z")
