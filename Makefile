@@ -18,7 +18,7 @@ export DVC_NO_ANALYTICS := 1
 export GOMP_SPINCOUNT := 2000
 
 help:
-	@echo "make repro   everything, from poses to evaluation, at scale lesson (about 15 minutes)"
+	@echo "make repro   everything, from poses to evaluation, at scale lesson (under 15 minutes)"
 	@echo "make smoke   the same at scale smoke: the whole pipeline, tiny (under 3 minutes)"
 	@echo "make mocap   scale lesson on real motion capture; MOCAP_ROOT=<folder of BVH files>"
 	@echo "make paper   the paper's sizes; needs a GPU, not run yet"

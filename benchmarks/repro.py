@@ -1,10 +1,13 @@
-"""Time and peak memory of a pipeline: `python benchmarks/repro.py [FOLDER] [dvc repro's options]`.
+"""Time and peak memory of a pipeline: `python benchmarks/repro.py [FOLDER] [--out FILE]`.
 
-Runs `dvc repro` in FOLDER (the repository itself without one) and adds up, every three seconds, the
-memory of DVC and all that it starts: proportional set size, so that a page that two
-processes share counts once. Pages of memory-mapped files count while they are in use.
+FILE is JSON that keeps a figure for each pipeline; options of `dvc repro` may follow.
+Runs `dvc repro` in FOLDER (the repository itself without one) and adds up, every three
+seconds, the memory of DVC and all that it starts: proportional set size, so that a page
+that two processes share counts once. Pages of memory-mapped files count while they are in
+use. A pipeline that is up to date takes no time: measure in a fresh clone, or with --force.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -40,7 +43,11 @@ def memory_mib(process):
 
 def main(arguments):
     """Run, watch, print one line; returns DVC's exit code."""
-    folder = ROOT / (arguments.pop(0) if arguments and not arguments[0].startswith("-") else ".")
+    name = arguments.pop(0) if arguments and not arguments[0].startswith("-") else "."
+    out = None
+    if arguments[:1] == ["--out"]:
+        _, out, *arguments = arguments
+    folder = ROOT / name
     programs = str(Path(sys.executable).parent)
     environment = {
         **os.environ,
@@ -54,6 +61,10 @@ def main(arguments):
         time.sleep(3)
     minutes = (time.monotonic() - started) / 60
     print(f"{minutes:.1f} minutes, at most {peak / 1024:.2f} GiB, {os.cpu_count()} cores")
+    if out and run.returncode == 0:
+        kept = json.loads(Path(out).read_text()) if Path(out).is_file() else {}
+        kept[name] = {"minutes": minutes, "peak_gib": peak / 1024, "cores": os.cpu_count()}
+        Path(out).write_text(json.dumps(kept, indent=1) + "\n")
     return run.returncode
 
 

@@ -1,6 +1,7 @@
-"""Write what is derived from the results of scale lesson.
+"""Write what is derived from results.
 
-README's table from results/lesson/*/evaluation.json, and into the record of the synthetic
+README's table from results/lesson/*/evaluation.json and its figures of speed from
+benchmarks/results/*.json; and into the record of the synthetic
 source the variation of real motion capture, which notebook 01 compares it with.
 """
 
@@ -10,7 +11,6 @@ from di2pose_lib import estimators, evaluation
 from di2pose_lib.files import read_json, write_json, write_text
 
 ROOT = Path(__file__).resolve().parent.parent
-BEGIN, END = "<!-- results:begin", "<!-- results:end -->"
 ROWS = (
     (evaluation.MEAN_POSE, "mean"),
     (evaluation.NEIGHBOUR, "copy"),
@@ -62,13 +62,47 @@ def table():
     return lines
 
 
+def speed():
+    """Lines on what the benchmarks measured, in Markdown."""
+    folder = ROOT / "benchmarks" / "results"
+    loss, sampler, repro = (
+        read_json(folder / f"{name}_cpu.json") for name in ("loss", "sampler", "repro")
+    )
+    lesson, smoke = repro["."], repro["pipelines/smoke"]
+    own = {
+        scale: next(case for name, case in sampler["cases"].items() if name.startswith(scale))
+        for scale in ("lesson", "paper")
+    }
+    share = {k: v["options"]["default"]["sampler_over_denoiser"] for k, v in own.items()}
+    return [
+        f"* `make repro`: {lesson['minutes']:.1f} minutes, {lesson['peak_gib']:.1f} GiB; "
+        f"`make smoke`: {smoke['minutes']:.1f} minutes, {smoke['peak_gib']:.1f} GiB.",
+        f"* The loss, forward and backward, takes {loss['loss_over_cross_entropy']:.1f} × the time "
+        f"of cross entropy on the same logits and {loss['extra_memory_over_logits']:.1f} × their "
+        f"bytes; the usual dense formulation takes {loss['dense_over_loss']:.0f} × the loss's time.",
+        f"* Beside the denoiser's calls the sampler takes {share['lesson']:.0%} of their time at "
+        f"scale lesson, {share['paper']:.1%} at the paper's sizes (one thread).",
+    ]
+
+
+BLOCKS = {"results": table, "speed": speed}  # what stands between two markers in README.md
+
+
+def markers(block):
+    """The starts of the lines before and after a block."""
+    return f"<!-- {block}:begin", f"<!-- {block}:end -->"
+
+
 def main():
-    """Replace what stands between the two markers in README.md."""
+    """Replace the blocks of README.md, and write the record."""
     readme = ROOT / "README.md"
-    head, rest = readme.read_text(encoding="utf-8").split(BEGIN)
-    marker, rest = rest.split("\n", 1)
-    _, tail = rest.split(END)
-    write_text(readme, "\n".join([f"{head}{BEGIN}{marker}", *table(), f"{END}{tail}"]))
+    text = readme.read_text(encoding="utf-8")
+    for block, lines in BLOCKS.items():
+        begin, end = markers(block)
+        head, rest = text.split(begin)
+        marker, rest = rest.split("\n", 1)
+        text = "\n".join([f"{head}{begin}{marker}", *lines(), f"{end}{rest.split(end)[1]}"])
+    write_text(readme, text)
     real = read_json(ROOT / "results" / "lesson" / "mocap" / "data_preparation.json")
     record = ROOT / "results" / "reference" / "synthetic.json"
     compared = {"real_pairwise_pa_mpjpe_mm": real["pairwise_pa_mpjpe_mm"]}
