@@ -79,7 +79,7 @@ def speed():
         f"`make smoke`: {smoke['minutes']:.1f} minutes, {smoke['peak_gib']:.1f} GiB.",
         f"* The loss, forward and backward, takes {loss['loss_over_cross_entropy']:.1f} × the time "
         f"of cross entropy on the same logits and {loss['extra_memory_over_logits']:.1f} × their "
-        f"bytes; the usual dense formulation takes {loss['dense_over_loss']:.0f} × the loss's time.",
+        f"bytes; the usual dense formulation takes {loss['dense_over_loss']:.0f} × as long as it.",
         f"* Beside the denoiser's calls the sampler takes {share['lesson']:.0%} of their time at "
         f"scale lesson, {share['paper']:.1%} at the paper's sizes (one thread).",
     ]
