@@ -12,6 +12,10 @@ SCALES = ("smoke", "lesson", "paper")
 SOURCES = ("synthetic", "mocap")
 BACKBONES = ("small", "vitpose")
 NEIGHBOURS = ("index", "tree")
+AUX_BY_STEP = ("constant", "falling")
+STEP_DRAWS = ("uniform", "importance")
+SPACINGS = ("uniform", "cosine")
+ORDERS = ("random", "confidence")
 MOST_CODES = 2**20  # the denoiser scores every one of them for each token
 
 
@@ -31,6 +35,13 @@ def _share(section, config, *names):
     for name in names:
         value = getattr(config, name)
         require(0 <= value <= 1, f"`{section}.{name}` must lie in [0, 1]; got {value}")
+
+
+def _one_of(section, config, **known):
+    for name, values in known.items():
+        got = getattr(config, name)
+        wanted = ", ".join(values)
+        require(got in values, f"`{section}.{name}` must be one of {wanted}; got {got!r}")
 
 
 def _below_one(section, config, *names):
@@ -179,11 +190,7 @@ class TokenizerConfig:
         object.__setattr__(self, "levels", tuple(self.levels))
         counts = [f.name for f in dataclasses.fields(self) if f.type in (int, "int")]
         _positive("tokenizer", self, "mlp_ratio", *counts)
-        require(
-            self.neighbours in NEIGHBOURS,
-            f"`tokenizer.neighbours` must be one of {', '.join(NEIGHBOURS)}; "
-            f"got {self.neighbours!r}",
-        )
+        _one_of("tokenizer", self, neighbours=NEIGHBOURS)
         require(
             self.neighbours == "index" or self.num_joints == NUM_JOINTS,
             f"`tokenizer.num_joints` must be {NUM_JOINTS} for neighbours in the skeleton's tree; "
@@ -239,6 +246,8 @@ class DiffusionConfig:
     final_occlude_rate: float
     final_replace_rate: float
     aux_weight: float  # λ
+    aux_by_step: str  # one of AUX_BY_STEP: λ at every step, or λ · (2 − s / S)
+    step_draws: str  # one of STEP_DRAWS: how training draws its steps
     width: int
     layers: int
     heads: int
@@ -253,6 +262,7 @@ class DiffusionConfig:
         )
         _share("diffusion", self, "final_occlude_rate", "final_replace_rate")
         _not_negative("diffusion", self, "aux_weight")
+        _one_of("diffusion", self, aux_by_step=AUX_BY_STEP, step_draws=STEP_DRAWS)
         total = self.final_occlude_rate + self.final_replace_rate
         require(
             abs(total - 1) < 1e-9,
@@ -275,11 +285,15 @@ class EvaluationConfig:
 
     num_hypotheses: int  # H
     num_inference_steps: int
+    step_spacing: str  # one of SPACINGS
+    step_order: str  # one of ORDERS: which tokens leave Occ first
     batch_size: int  # images
     bootstrap_samples: int
 
     def __post_init__(self):
-        _positive("evaluation", self, *[f.name for f in dataclasses.fields(self)])
+        counts = [f.name for f in dataclasses.fields(self) if f.type in (int, "int")]
+        _positive("evaluation", self, *counts)
+        _one_of("evaluation", self, step_spacing=SPACINGS, step_order=ORDERS)
 
 
 @dataclass(frozen=True)
@@ -323,4 +337,9 @@ class Config:
             self.evaluation.num_inference_steps <= self.diffusion.num_steps,
             "`evaluation.num_inference_steps` must not exceed diffusion.num_steps = "
             f"{self.diffusion.num_steps}; got {self.evaluation.num_inference_steps}",
+        )
+        require(
+            self.evaluation.step_order == "random" or self.diffusion.final_occlude_rate > 0,
+            "`evaluation.step_order` must be random where diffusion.final_occlude_rate is 0; "
+            f"got {self.evaluation.step_order!r}",
         )

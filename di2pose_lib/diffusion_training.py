@@ -5,6 +5,7 @@ import torch
 from di2pose_lib.denoiser import Denoiser, DenoiserConfig
 from di2pose_lib.losses import diffusion_loss, elbo
 from di2pose_lib.seeding import generator_for
+from di2pose_lib.step_draws import StepDraws
 from di2pose_lib.training import fit
 from di2pose_lib.transitions import OccludeReplaceSchedule, q_sample
 
@@ -68,17 +69,28 @@ def train_denoiser(
     """
     where = next(denoiser.parameters()).device
 
-    def losses(k_start, condition, generator):
-        step = torch.randint(1, schedule.num_steps + 1, (len(k_start),), generator=generator)
+    step_draws = StepDraws(schedule.num_steps, settings.step_draws)
+
+    def losses(k_start, condition, step, weight, generator):
         k_s = q_sample(schedule, k_start, step, generator).to(where)
         k_start, step = k_start.to(where), step.to(where)
         with torch.autocast(where.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
             logits = denoiser(k_s, step, condition.to(where))
-        return diffusion_loss(schedule, logits, k_start, k_s, step, settings.aux_weight)
+        aux_weight = settings.aux_weight
+        if settings.aux_by_step == "falling":  # VQ-Diffusion's factor
+            aux_weight = aux_weight * (2 - step.double() / schedule.num_steps)
+        return diffusion_loss(schedule, logits, k_start, k_s, step, aux_weight, weight)
 
     def loss_function(rows, generator):
-        result = losses(tokens[rows], features(rows), generator)
+        step, weight = step_draws.draw(len(rows), generator)
+        result = losses(tokens[rows], features(rows), step, weight, generator)
+        if settings.step_draws == "importance":
+            step_draws.update(step, result.vlb_per_sample.cpu())
         return result.loss, {"vlb": result.vlb, "aux": result.aux}
+
+    def validation_losses(k_start, condition, generator):
+        step = torch.randint(1, schedule.num_steps + 1, (len(k_start),), generator=generator)
+        return losses(k_start, condition, step, None, generator)
 
     history = fit(
         "denoiser",
@@ -88,8 +100,9 @@ def train_denoiser(
         settings.optimizer,
         seed,
         checkpoint_folder,
+        state=step_draws.state,
     )
-    return history, _validate(denoiser, schedule, losses, validation, settings, seed)
+    return history, _validate(denoiser, schedule, validation_losses, validation, settings, seed)
 
 
 @torch.no_grad()

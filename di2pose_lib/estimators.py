@@ -41,12 +41,13 @@ class PoseModel:
         denoiser: callable `(k_s, step, condition) -> logits` with `condition_memory`.
         schedule: the chain.
         tokenizer: a trained `PoseTokenizer`.
-        num_inference_steps: reverse steps.
+        num_inference_steps: reverse steps, as `sampler.inference_steps` takes them.
+        sampling: other options of `sampler.sample_with_probs`: spacing, order, temperature …
     """
 
-    def __init__(self, denoiser, schedule, tokenizer, num_inference_steps):
+    def __init__(self, denoiser, schedule, tokenizer, num_inference_steps, **sampling):
         self.denoiser, self.schedule, self.tokenizer = denoiser, schedule, tokenizer
-        self.num_inference_steps = num_inference_steps
+        self.num_inference_steps, self.sampling = num_inference_steps, sampling
 
     @torch.no_grad()
     def hypotheses(self, features, num_hypotheses, seeds):
@@ -95,6 +96,7 @@ class PoseModel:
             rows,
             batch_size=len(rows),
             device=device,
+            **self.sampling,
         )
         each = (len(seeds), len(numbers))
         poses = self.tokenizer.decode(drawn.tokens).unflatten(0, each)

@@ -13,7 +13,7 @@ class DiffusionLoss(NamedTuple):
     """Terms of Eq. 11 in nats per token, of the dtype they were computed in."""
 
     loss: torch.Tensor
-    """`vlb` + aux_weight · `aux`, scalar."""
+    """Mean over the batch of weight · (vlb + aux_weight · aux), scalar."""
     vlb: torch.Tensor
     """Mean of KL(q(k_{s−1} | k_s, k_0) ‖ p(k_{s−1} | k_s)), at s = 1 −log p(k_0 | k_1); scalar."""
     aux: torch.Tensor
@@ -22,7 +22,7 @@ class DiffusionLoss(NamedTuple):
     """`vlb` before its mean over the batch, (B,), without gradient."""
 
 
-def diffusion_loss(schedule, k_start_logits, k_start, k_s, step, aux_weight=5e-4):
+def diffusion_loss(schedule, k_start_logits, k_start, k_s, step, aux_weight=5e-4, weight=None):
     """The training loss at one sampled step per pose (Eq. 11), without a factor S.
 
     The paper's Eq. 8 stops at S − 1; as in its Eq. 17, step S belongs to the sum. The
@@ -35,7 +35,8 @@ def diffusion_loss(schedule, k_start_logits, k_start, k_s, step, aux_weight=5e-4
         k_start: clean tokens, int64 (B, N), in [0, C).
         k_s: tokens at `step`, int64 (B, N), in [0, C]; C is Occ.
         step: int64 (B,), in [1, S], or an int.
-        aux_weight: λ ≥ 0, the weight of the auxiliary term.
+        aux_weight: λ ≥ 0, the weight of the auxiliary term, or one for each pose, float (B,).
+        weight: of each pose in `loss`, float (B,); None: 1.
 
     Returns:
         DiffusionLoss.
@@ -43,21 +44,34 @@ def diffusion_loss(schedule, k_start_logits, k_start, k_s, step, aux_weight=5e-4
     Raises:
         ValueError: shapes disagree, a token or a step is out of range, `k_s` cannot be
             reached from `k_start`, NaN or infinity reach f at `k_start` or at the token seen,
-            or `aux_weight` is negative.
+            or a weight is negative.
     """
-    require(
-        isinstance(aux_weight, (int, float)) and 0 <= aux_weight < math.inf,
-        f"`aux_weight` must be a number ≥ 0; got {aux_weight!r}",
-    )
+    aux_weight = _weights("aux_weight", aux_weight, k_start)
     kl, cross_entropy = _token_terms(schedule, k_start_logits, k_start, k_s, step)
     vlb, aux = kl.mean(), cross_entropy.mean()
+    if weight is None and aux_weight.ndim == 0:
+        loss = vlb + aux_weight * aux
+    else:
+        each = kl.mean(dim=1) + aux_weight * cross_entropy.mean(dim=1)  # (B,)
+        loss = (each * _weights("weight", 1.0 if weight is None else weight, k_start)).mean()
     dtype = torch.promote_types(k_start_logits.dtype, torch.float32)
     return DiffusionLoss(
-        loss=(vlb + aux_weight * aux).to(dtype),
+        loss=loss.to(dtype),
         vlb=vlb.to(dtype),
         aux=aux.to(dtype),
         vlb_per_sample=kl.detach().mean(dim=1).to(dtype),
     )
+
+
+def _weights(name, value, k_start):
+    """A number ≥ 0, or one for each pose, as float64."""
+    if isinstance(value, torch.Tensor):
+        check_tensor(name, value, (len(k_start),), "float")
+        require(bool((value >= 0).all()), f"`{name}` must be ≥ 0; got {value.min().item()}")
+        return value.to(k_start.device, torch.float64)
+    fits = isinstance(value, (int, float)) and 0 <= value < math.inf
+    require(fits, f"`{name}` must be a number ≥ 0; got {value!r}")
+    return torch.tensor(value, dtype=torch.float64, device=k_start.device)
 
 
 class Elbo(NamedTuple):

@@ -168,6 +168,8 @@ def pose_model(pipeline):
         make_schedule(config),
         pose_tokenizer(pipeline).model,
         config.evaluation.num_inference_steps,
+        spacing=config.evaluation.step_spacing,
+        order=config.evaluation.step_order,
     )
 
 

@@ -75,7 +75,18 @@ class _Average:
             parameter.copy_(self.weights[name])
 
 
-def fit(name, model, loss_function, num_items, config, seed, checkpoint_folder, stop_at=None):
+def fit(
+    name,
+    model,
+    loss_function,
+    num_items,
+    config,
+    seed,
+    checkpoint_folder,
+    *,
+    state=None,
+    stop_at=None,
+):
     """Train `model` in place; continues from a checkpoint where there is one.
 
     Args:
@@ -87,6 +98,8 @@ def fit(name, model, loss_function, num_items, config, seed, checkpoint_folder, 
         seed: int.
         checkpoint_folder: for this training alone; the caller keys it by everything
             that the result depends on, and removes it when the result is safe.
+        state: {name: tensor} that the loss function changes in place, or None; part of the
+            checkpoint.
         stop_at: end early after this many steps, with a checkpoint (for tests).
 
     Returns:
@@ -105,6 +118,7 @@ def fit(name, model, loss_function, num_items, config, seed, checkpoint_folder, 
     average = _Average(model, config.ema_decay) if config.ema_decay else None
     progress = Progress(name, total)
     done, history, sums, summed = 0, [], {}, 0
+    own = state or {}
 
     def save():
         save_tensors(
@@ -117,19 +131,22 @@ def fit(name, model, loss_function, num_items, config, seed, checkpoint_folder, 
                 "history": history,
                 "sums": sums,
                 "summed": summed,
+                "own": own,
             },
         )
 
     with locked(checkpoint_folder):
         if checkpoint.is_file():
-            state = load_tensors(checkpoint)
-            model.load_state_dict(state["model"])
-            optimizer.load_state_dict(state["optimizer"])
+            saved = load_tensors(checkpoint)
+            model.load_state_dict(saved["model"])
+            optimizer.load_state_dict(saved["optimizer"])
             if average:
                 for key, weight in average.weights.items():
-                    weight.copy_(state["average"][key])
-            done, history = state["step"], state["history"]
-            sums, summed = state["sums"], state["summed"]
+                    weight.copy_(saved["average"][key])
+            done, history = saved["step"], saved["history"]
+            sums, summed = saved["sums"], saved["summed"]
+            for key, value in own.items():
+                value.copy_(saved["own"][key])
             note(f"{name}: continuing from step {done} of {total}")
         every = max(1, total // NUM_REPORTS)
         model.train()
