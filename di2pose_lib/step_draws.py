@@ -42,7 +42,7 @@ class StepDraws:
         return size / size.sum()
 
     def draw(self, batch_size, generator):
-        """(steps int64 (B,), weights float64 (B,)): a weight is 1 / (S · the step's probability)."""
+        """Steps int64 (B,), and weights float64 (B,): 1 / (S · the step's probability)."""
         if self.way == "uniform":
             step = torch.randint(1, self.num_steps + 1, (batch_size,), generator=generator)
             return step, torch.ones(batch_size, dtype=torch.float64)

@@ -147,6 +147,26 @@ REFUSED = [
     ("diffusion.final_occlude_rate", 1.2, "`diffusion.final_occlude_rate` must lie in [0, 1]"),
     ("diffusion.aux_weight", -1.0, "`diffusion.aux_weight` must not be negative; got -1.0"),
     ("evaluation.num_hypotheses", 0, "`evaluation.num_hypotheses` must be positive; got 0"),
+    (
+        "diffusion.aux_by_step",
+        "rising",
+        "`diffusion.aux_by_step` must be one of constant, falling; got 'rising'",
+    ),
+    (
+        "diffusion.step_draws",
+        "often",
+        "`diffusion.step_draws` must be one of uniform, importance; got 'often'",
+    ),
+    (
+        "evaluation.step_spacing",
+        "log",
+        "`evaluation.step_spacing` must be one of uniform, cosine; got 'log'",
+    ),
+    (
+        "evaluation.step_order",
+        "left",
+        "`evaluation.step_order` must be one of random, confidence; got 'left'",
+    ),
     # contradictions
     ("diffusion.final_occlude_rate", 0.5, "`diffusion.final_replace_rate` must be 1; got 0.6"),
     ("diffusion.heads", 7, "`diffusion.width` must be a multiple of heads = 7; got 64"),
@@ -229,6 +249,14 @@ def test_test_cameras_stand_where_no_train_camera_stands():
             config_file.config_from_dict(rings([50.0, azimuth], 4.5, 1.5), "p")
     for radius, height in ((4.6, 1.5), (4.5, 1.4)):  # nearer or higher is another camera
         config_file.config_from_dict(rings([45.0], radius, height))
+
+
+def test_the_order_of_confidence_needs_a_chain_that_occludes():
+    values = changed("evaluation.step_order", "confidence")
+    config_file.config_from_dict(values)
+    values["diffusion"].update(final_occlude_rate=0.0, final_replace_rate=1.0)
+    with pytest.raises(ValueError, match="`evaluation.step_order` must be random where .* is 0"):
+        config_file.config_from_dict(values)
 
 
 def test_what_stands_at_the_edge_of_the_allowed_is_taken():

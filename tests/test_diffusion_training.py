@@ -19,9 +19,15 @@ OCCLUDE_ONLY = OccludeReplaceSchedule(CODES, STEPS, 1.0, 0.0)
 TRAINING = torch.randint(CODES, (40, TOKENS), generator=torch.Generator().manual_seed(0))
 
 
-def settings(aux_weight=0.25, precision="float32", **changes):
+def settings(
+    aux_weight=0.25, precision="float32", step_draws="uniform", aux_by_step="constant", **changes
+):
     return SimpleNamespace(
-        aux_weight=aux_weight, precision=precision, optimizer=optimizer(**changes)
+        aux_weight=aux_weight,
+        precision=precision,
+        step_draws=step_draws,
+        aux_by_step=aux_by_step,
+        optimizer=optimizer(**changes),
     )
 
 
@@ -111,6 +117,25 @@ def test_the_loss_is_the_bound_and_the_auxiliary_term_by_its_weight(tmp_path):
     for row in history:
         assert row["loss"] == pytest.approx(row["vlb"] + 0.25 * row["aux"], rel=1e-5)
     assert history[0]["aux"] == pytest.approx(math.log(CODES), rel=1e-5)  # knows nothing yet
+
+
+def test_a_falling_lambda_is_twice_as_large_at_the_start_of_the_chain(tmp_path):
+    config = settings(aux_weight=0.25, aux_by_step="falling", epochs=2.0, batch_size=40)
+    history, _, calls = trained(Guesser(), tmp_path, config)
+    row, call = history[0], calls[0]  # every token is guessed evenly: aux is the same for all
+    factor = (2 - call.step.double() / STEPS).mean().item()
+    assert row["loss"] == pytest.approx(row["vlb"] + 0.25 * factor * row["aux"], rel=1e-5)
+
+
+def test_importance_draws_the_steps_with_large_losses_more_often(tmp_path):
+    config = settings(step_draws="importance", epochs=60.0, batch_size=40)
+    history, report, calls = trained(Guesser(), tmp_path / "a", config)
+    late = torch.cat([call.step for call in calls[len(calls) // 2 :]])
+    shares = torch.bincount(late, minlength=STEPS + 1)[1:] / len(late)
+    assert (shares - 1 / STEPS).abs().max() > 0.05  # even draws stay within 0.03
+    assert history[-1]["aux"] < 0.8 * history[0]["aux"]
+    again, same, _ = trained(Guesser(), tmp_path / "b", config)
+    assert (again, same) == (history, report)
 
 
 @pytest.mark.parametrize(

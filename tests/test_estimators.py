@@ -263,6 +263,18 @@ def test_memory_is_bounded_and_blocks_change_no_pose(
     assert max(sizes) == min(rows_at_once, most_images, 5) and sum(sizes) == 5
 
 
+def test_the_options_of_sampling_reach_the_sampler(real_model):
+    features = torch.randn(2, 4, 8, generator=generator(1))
+    parts = (real_model.denoiser, real_model.schedule, real_model.tokenizer, 5)
+    plain, _ = real_model.hypotheses(features, 2, [1, 2])
+    for option in ({"spacing": "cosine"}, {"order": "confidence"}, {"temperature": 0.1}):
+        assert not torch.equal(
+            PoseModel(*parts, **option).hypotheses(features, 2, [1, 2])[0], plain
+        )
+    with pytest.raises(ValueError, match="`order` must be"):
+        PoseModel(*parts, order="left").hypotheses(features, 2, [1, 2])
+
+
 def test_seeds_come_from_a_generator_too(real_model):
     features = torch.randn(3, 4, 8, generator=generator(1))
     seeds = torch.randint(2**62, (3,), generator=generator(4)).tolist()

@@ -71,6 +71,24 @@ def test_terms_are_means_over_tokens_and_batch_with_a_step_per_pose(chain):
     torch.testing.assert_close(loss.loss, expected.mean() + 0.3 * aux, **EXACT)
 
 
+@chains
+def test_poses_may_weigh_differently_and_have_a_lambda_of_their_own(chain):
+    num_codes, num_steps = chain[:2]
+    schedule, (logits, k_start, k_s, step) = random_case(num_codes, num_steps, chain[2:])
+    generator = torch.Generator().manual_seed(5)
+    own, weight = torch.rand(2, 6, generator=generator, dtype=torch.float64)
+    plain = diffusion_loss(schedule, logits, k_start, k_s, step)
+    loss = diffusion_loss(schedule, logits, k_start, k_s, step, aux_weight=own, weight=weight)
+    each = [
+        torch.nn.functional.cross_entropy(logits[b], k_start[b], reduction="mean") for b in range(6)
+    ]
+    expected = weight * (plain.vlb_per_sample + own * torch.stack(each))
+    torch.testing.assert_close(loss.loss, expected.mean(), **EXACT)
+    assert torch.equal(loss.vlb, plain.vlb) and torch.equal(loss.aux, plain.aux)
+    even = diffusion_loss(schedule, logits, k_start, k_s, step, 0.3, torch.ones(6).double())
+    torch.testing.assert_close(even.loss, plain.vlb + 0.3 * plain.aux, **EXACT)
+
+
 def test_one_occluded_token_by_hand():
     # S = 2, γ̄ = 0.4, 0.8. Occ at 2: Occ at 1 with 1/2, both sides alike, so the KL is that of
     # the codes' half. q over codes: (β̄_1 + ᾱ_1, β̄_1) / 1.2 = (0.55, 0.05) / 1.2, f = (1/2, 1/2).
@@ -333,6 +351,19 @@ def test_the_loss_refuses_a_bad_weight(weight):
     k_start = torch.tensor([[0]])
     with pytest.raises(ValueError, match="`aux_weight` must be a number ≥ 0; got"):
         diffusion_loss(schedule, torch.zeros(1, 1, 3), k_start, k_start, 2, aux_weight=weight)
+
+
+@pytest.mark.parametrize("name", ["aux_weight", "weight"])
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [([1.0, 1.0], r"must have shape \(1,\); got \(2,\)"), ([-0.5], "must be ≥ 0; got -0.5")],
+)
+def test_the_loss_refuses_bad_weights_of_poses(name, value, sentence):
+    schedule = OccludeReplaceSchedule(3, 4)
+    k_start = torch.tensor([[0]])
+    given = {name: torch.tensor(value)}
+    with pytest.raises(ValueError, match=f"`{name}` {sentence}"):
+        diffusion_loss(schedule, torch.zeros(1, 1, 3), k_start, k_start, 2, **given)
 
 
 def test_elbo_refuses_wrong_logits_and_generators():

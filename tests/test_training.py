@@ -73,6 +73,25 @@ def test_a_stopped_and_resumed_run_ends_with_the_bits_of_an_uninterrupted_one(
     assert ends[0]["step"] == ends[1]["step"] == 125
 
 
+def test_what_the_loss_function_keeps_is_resumed_too(tmp_path):
+    def run(folder, stop_at=None):
+        model, kept = make_model(), {"seen": torch.zeros(1, dtype=torch.float64)}
+
+        def loss_function(rows, generator):
+            error = (model(ITEMS[rows]) - TARGETS[rows]).square().mean()
+            kept["seen"] += error.item()
+            return error * (1 + kept["seen"].item()), {}
+
+        arguments = ("toy", model, loss_function, 50, settings(), 3, folder)
+        return model, training.fit(*arguments, state=kept, stop_at=stop_at), kept
+
+    whole, history, kept = run(tmp_path / "whole")
+    run(tmp_path / "pieces", stop_at=31)
+    resumed, same, also = run(tmp_path / "pieces")
+    assert_same_weights(resumed, whole)
+    assert same == history and torch.equal(also["seen"], kept["seen"]) and kept["seen"] > 0
+
+
 def test_resuming_does_not_care_where_the_global_generators_stand(tmp_path):
     whole, _ = train(tmp_path / "whole")
     model = make_model()
