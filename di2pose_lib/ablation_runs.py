@@ -24,6 +24,7 @@ from di2pose_lib.pct import PCTLoss, design_report, pct_loss
 from di2pose_lib.project import LIBRARY_DIGEST, Pipeline, project_root
 from di2pose_lib.seeding import seed_for
 from di2pose_lib.skeleton import bone_lengths
+from di2pose_lib.step_curve import step_curve
 from di2pose_lib.tokenizer_designs import DesignedTokenizer
 from di2pose_lib.tokenizer_training import augment_poses, reconstruction_report
 from di2pose_lib.training import fit
@@ -87,6 +88,10 @@ class Run:
     def _measure(self, pipeline):
         if self.kind == ablations.DENOISER:
             return _estimates(pipeline)
+        if self.kind == ablations.STEPS:
+            model, encoder = stages.pose_model(pipeline), stages.image_encoder(pipeline).model
+            data = stages.prepared_data(pipeline)
+            return {"curve": step_curve(model, encoder, data, self.config.seed)}
         test = stages.prepared_data(pipeline)["test"]
         if self.design is None:
             tokenizer, report = stages.pose_tokenizer(pipeline).model, reconstruction_report
@@ -212,7 +217,7 @@ def main(arguments):
     parser = argparse.ArgumentParser(
         prog="python -m di2pose_lib.ablation_runs", description=__doc__
     )
-    names = [table.name for table in ablations.TABLES]
+    names = [table.name for table in (*ablations.TABLES, ablations.CURVE)]
     parser.add_argument("--table", nargs="+", choices=names, default=names)
     parser.add_argument("--source", nargs="+", choices=SOURCES, default=list(SOURCES))
     parser.add_argument("--seed", nargs="+", type=int, default=list(SEEDS))

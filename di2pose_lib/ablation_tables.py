@@ -1,9 +1,11 @@
 """The tables of the ablations, from the rows that the runs left: ours beside the paper's."""
 
 import csv
+import statistics
 from typing import NamedTuple
 
 from di2pose_lib.ablation_runs import PARAMS, SEEDS, Run
+from di2pose_lib.ablations import CURVE
 from di2pose_lib.checks import require
 from di2pose_lib.comparisons import SeedInterval, seed_interval, verdict
 from di2pose_lib.config_file import load_config
@@ -48,6 +50,24 @@ def finished_rows(table, source, seeds=SEEDS, root=None):
         paths = {s: Run(base, table, setting, source, s, root).row_path for s in seeds}
         found[setting.name] = {s: read_json(p) for s, p in paths.items() if p.is_file()}
     return found
+
+
+def mean_curves(source, split, seeds=SEEDS, root=None):
+    """{way: curve} as `step_curve` gives it, the mean over the seeds that have finished.
+
+    Also how many seeds have; without any the curves are {}.
+    """
+    (rows,) = finished_rows(CURVE, source, seeds, root).values()
+    curves = [row["curve"][split] for row in rows.values()]
+    means = {}
+    for way in curves[0] if curves else ():
+        own = [curve[way] for curve in curves]
+        errors = {
+            name: [statistics.fmean(each) for each in zip(*(o[name] for o in own), strict=True)]
+            for name in ("one_sample_mm", "mean_of_samples_mm")
+        }
+        means[way] = {"steps": own[0]["steps"], **errors}
+    return means, len(curves)
 
 
 def paper_numbers(root=None):

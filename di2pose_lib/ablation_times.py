@@ -9,6 +9,7 @@ from di2pose_lib.diffusion_training import make_denoiser, make_schedule
 from di2pose_lib.encoder import HeatmapHead, ImageEncoder
 from di2pose_lib.evaluation import CONDITIONS
 from di2pose_lib.losses import diffusion_loss
+from di2pose_lib.step_curve import COUNTS, IMAGES, SAMPLES, SPLITS, WAYS
 from di2pose_lib.tokenizer import PoseTokenizer
 from di2pose_lib.training import num_training_steps
 
@@ -81,9 +82,13 @@ def predicted_seconds(runs):
     for run in runs:
         config, images = run.config, run.config.data.num_train_images
         trainings = [("pose_tokenizer", _tokenizer_step, config.tokenizer)]
-        if run.kind == ablations.DENOISER:
+        if run.kind != ablations.TOKENIZER:
             trainings.append(("image_encoder", _encoder_step, config.encoder))
             trainings.append(("diffusion_training", _denoiser_step, config.diffusion))
+            if run.kind == ablations.STEPS:
+                calls = len(SPLITS) * IMAGES * SAMPLES * len(WAYS) * sum(COUNTS)
+                seconds += calls * timed("pose", _pose_seconds, config)
+        if run.kind == ablations.DENOISER:
             tested = len(CONDITIONS) * config.data.test_sequences
             calls = tested * config.data.test_frames_per_sequence
             calls *= config.evaluation.num_hypotheses * config.evaluation.num_inference_steps

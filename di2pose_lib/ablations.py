@@ -12,7 +12,8 @@ from di2pose_lib.config_file import config_from_dict, to_dict
 from di2pose_lib.files import fingerprint
 from di2pose_lib.tokenizer_designs import TokenizerDesign, design_size, match_parameters
 
-TOKENIZER, DENOISER = "tokenizer", "denoiser"  # what a table trains, and what it measures
+# What a table trains, and what it measures.
+TOKENIZER, DENOISER, STEPS = "tokenizer", "denoiser", "steps of inference"
 
 
 class Setting(NamedTuple):
@@ -203,6 +204,8 @@ TABLES = (
             Setting("as it is", {}),
             Setting("λ = 5e-4, the paper's", {"diffusion.aux_weight": 5e-4}),
             Setting("codes' rows start at random", {"diffusion.start_from_codes": False}),
+            Setting("hard steps drawn more often", {"diffusion.step_draws": "importance"}),
+            Setting("λ · (2 − s / S)", {"diffusion.aux_by_step": "falling"}),
         ),
         "as it is",
         ONE_SAMPLE,
@@ -221,12 +224,21 @@ TABLES = (
     ),
 )
 
+CURVE = Table(  # not compared row by row: one run holds the whole curve
+    "curve",
+    "How few steps of inference will do?",
+    STEPS,
+    (Setting("as it is", {}),),
+    "as it is",
+    "",
+)
+
 
 def table_of(name):
     """The `Table` of this name; another name is a ValueError."""
-    names = [table.name for table in TABLES]
-    require(name in names, f"`table` must be one of {', '.join(names)}; got {name!r}")
-    return TABLES[names.index(name)]
+    tables = {table.name: table for table in (*TABLES, CURVE)}
+    require(name in tables, f"`table` must be one of {', '.join(tables)}; got {name!r}")
+    return tables[name]
 
 
 def changed(config, changes):

@@ -7,9 +7,10 @@ from test_ablations import BASE
 
 from di2pose_lib import ablation_runs, ablation_times, ablations
 from di2pose_lib.ablation_runs import Run, main, planned
-from di2pose_lib.ablation_tables import compared, finished_rows, row_error
+from di2pose_lib.ablation_tables import compared, finished_rows, mean_curves, row_error
 from di2pose_lib.config_file import load_config
 from di2pose_lib.project import project_root
+from di2pose_lib.step_curve import WAYS, fewest_steps
 
 TINY = {
     "data.train_sequences": 8,
@@ -76,6 +77,15 @@ def root(tmp_path_factory):
     return root
 
 
+@pytest.fixture(scope="module")
+def curve_row(root):
+    """The row of the curve over the steps of inference, which reuses the denoiser."""
+    tiny = ablations.changed(BASE, TINY)
+    run = Run(tiny, ablations.CURVE, ablations.CURVE.settings[0], "synthetic", 7, root)
+    run.go()
+    return json.loads(run.row_path.read_text())
+
+
 @pytest.fixture
 def at(root, monkeypatch):
     """`compared` and `finished_rows` read the toy parameters."""
@@ -139,6 +149,36 @@ def test_the_table_stands_beside_the_papers_numbers(at):
     assert replace.verdict == "undecided"  # one seed
     none = compared(TABLE, "synthetic", seeds=(8,), root=at)
     assert [c.error for c in none] == [None] * 3
+
+
+def test_the_curve_holds_every_way_and_number_of_steps_on_both_splits(at, curve_row):
+    store = at / "scratch" / "ablations" / "synthetic-7"
+    assert len(list((store / "diffusion_training").iterdir())) == 2  # nothing trained for it
+    assert set(curve_row["curve"]) == {"validation", "test"}
+    for ways in curve_row["curve"].values():
+        assert list(ways) == list(WAYS)
+        for curve in ways.values():
+            assert curve["steps"] == [1, 2, 4, 8, 16, 25, 50, 100]
+            for one, mean in zip(curve["one_sample_mm"], curve["mean_of_samples_mm"], strict=True):
+                assert 0 < mean <= one
+    once = [curve_row["curve"]["test"][way]["one_sample_mm"][0] for way in WAYS]
+    assert len(set(once)) == 1  # one step is one step
+    means, seeds = mean_curves("synthetic", "test", (7, 8), at)
+    assert seeds == 1 and means["cosine"] == curve_row["curve"]["test"]["cosine"]
+    assert mean_curves("synthetic", "test", (8,), at) == ({}, 0)
+
+
+def test_the_fewest_steps_that_keep_the_quality_by_hand():
+    curves = {
+        "a": {"steps": [1, 4, 100], "one_sample_mm": [120.0, 101.5, 100.0]},
+        "b": {"steps": [1, 4, 100], "one_sample_mm": [120.0, 100.9, 100.5]},
+    }
+    assert fewest_steps(curves) == ("b", 4)
+    assert fewest_steps(curves, share=0.98) == ("b", 4)  # of two ways the better
+    assert fewest_steps(curves, share=0.8) == ("a", 1)
+    assert fewest_steps(curves, share=1.0) == ("a", 100)
+    with pytest.raises(ValueError, match="`curves` must hold at least one way; got none"):
+        fewest_steps({})
 
 
 def test_a_run_repeats_to_the_same_row(root, tmp_path):
