@@ -98,6 +98,9 @@ paper: $(STAMP)
 ablations: $(STAMP)
 	@echo "Running what is missing of the ablations: dvc repro in pipelines/ablations"
 	@if [ -n "$(MOCAP_ROOT)" ]; then \
+	    if [ ! -d "$(MOCAP_ROOT)" ]; then \
+	        echo "error: MOCAP_ROOT must be a folder of BVH files; got $(MOCAP_ROOT)" >&2; exit 1; \
+	    fi; \
 	    DI2POSE_MOCAP_ROOT="$$(cd "$(MOCAP_ROOT)" && pwd)"; export DI2POSE_MOCAP_ROOT; \
 	fi; \
 	python -m di2pose_lib.ablation_runs --plan && cd pipelines/ablations && dvc repro

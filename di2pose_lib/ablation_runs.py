@@ -18,14 +18,16 @@ from di2pose_lib.checks import require
 from di2pose_lib.config import SOURCES
 from di2pose_lib.config_file import load_config, to_dict
 from di2pose_lib.encoder_training import encode_images
-from di2pose_lib.files import fingerprint, write_json
+from di2pose_lib.files import fingerprint, locked, write_json
 from di2pose_lib.metrics import MM_PER_M
 from di2pose_lib.pct import PCTLoss, design_report, pct_loss
 from di2pose_lib.project import LIBRARY_DIGEST, Pipeline, project_root
-from di2pose_lib.seeding import seed_for
+from di2pose_lib.seeding import generator_for, seed_for
 from di2pose_lib.skeleton import bone_lengths
+from di2pose_lib.source_record import check_record, read_record
+from di2pose_lib.sources import open_source
 from di2pose_lib.step_curve import step_curve
-from di2pose_lib.tokenizer_designs import DesignedTokenizer
+from di2pose_lib.tokenizer_designs import DesignedTokenizer, design_size
 from di2pose_lib.tokenizer_training import augment_poses, reconstruction_report
 from di2pose_lib.training import fit
 
@@ -56,34 +58,43 @@ class Run:
         self.kind = table.kind
         self.design = setting.design and ablations.sized(setting.design)
         root = root or project_root()
-        self.key = ablations.run_key(self.config, self.kind, self.design)
+        self.values = ablations.run_values(self.config, self.kind, self.design)
+        files = read_record(self.config).get("identity")
+        self.key = fingerprint([self.values, files])
         self.row_path = root / "pipelines" / "ablations" / "results" / source / f"{self.key}.json"
         self.store = root / "scratch" / "ablations" / f"{source}-{seed}"
 
     def stored(self, stage):
         """Where an artefact is kept for other runs with the same needs and the same code."""
         values = to_dict(self.config)
-        needs = [LIBRARY_DIGEST, *(values[section] for section in NEEDS[stage])]
+        files = read_record(self.config).get("identity")
+        needs = [LIBRARY_DIGEST, files, *(values[section] for section in NEEDS[stage])]
         return self.store / stage / fingerprint(needs)
 
     def go(self):
-        """Train what is missing, measure, and write the row."""
+        """Train what is missing, measure, and write the row.
+
+        Killed, it continues: its artefacts and checkpoints stay until the row is written.
+        One process at a time works with a source and a seed.
+        """
         pipeline = Pipeline(self.config, self.store / "runs" / self.key)
-        pipeline.artifacts.mkdir(parents=True, exist_ok=True)
-        for stage in NEEDS:
-            link = pipeline.artifacts / stage
-            if self.stored(stage).is_dir() and not link.exists():
-                link.unlink(missing_ok=True)
-                link.symlink_to(self.stored(stage))
-        measured = self._measure(pipeline)
-        changes = {"seed": self.config.seed, "library": LIBRARY_DIGEST[:16]}
-        write_json(self.row_path, {"kind": self.kind, **changes, **measured})
-        for stage in NEEDS:
-            made = pipeline.artifacts / stage
-            if made.is_dir() and not made.is_symlink():
-                self.stored(stage).parent.mkdir(parents=True, exist_ok=True)
-                made.rename(self.stored(stage))
-        shutil.rmtree(pipeline.folder)
+        with locked(self.store):
+            for stage in NEEDS:
+                link = pipeline.artifacts / stage
+                if link.is_symlink():  # of a run that was killed, perhaps to another code's
+                    link.unlink()
+                if self.stored(stage).is_dir() and not link.exists():
+                    link.parent.mkdir(parents=True, exist_ok=True)
+                    link.symlink_to(self.stored(stage))
+            measured = self._measure(pipeline)
+            for stage in NEEDS:
+                made = pipeline.artifacts / stage
+                if made.is_dir() and not made.is_symlink() and not self.stored(stage).exists():
+                    self.stored(stage).parent.mkdir(parents=True, exist_ok=True)
+                    made.rename(self.stored(stage))
+            made_by = {"library": LIBRARY_DIGEST[:16], "from": self.values}
+            write_json(self.row_path, {**made_by, **measured})
+            shutil.rmtree(pipeline.folder)
 
     def _measure(self, pipeline):
         if self.kind == ablations.DENOISER:
@@ -97,7 +108,10 @@ class Run:
             tokenizer, report = stages.pose_tokenizer(pipeline).model, reconstruction_report
         else:
             tokenizer, report = _designed_tokenizer(pipeline, self.design), design_report
-        return _reconstruction(tokenizer, report, test)
+        measured = _reconstruction(tokenizer, report, test)
+        if self.design is not None:  # a learned codebook counts too
+            measured["parameters"] = design_size(self.design).parameters
+        return measured
 
 
 def _designed_tokenizer(pipeline, design):
@@ -125,7 +139,23 @@ def _designed_tokenizer(pipeline, design):
         config.seed,
         checkpoints,
     )
+    if design.quantizer == "vq":
+        _settle_codebook(tokenizer, train, config)
     return tokenizer
+
+
+@torch.no_grad()
+def _settle_codebook(tokenizer, train, config, batches=200):
+    """Let a codebook follow the averaged weights, which `fit` put in place of the last ones."""
+    quantizer, where = tokenizer.quantizer, next(tokenizer.parameters()).device
+    quantizer.dead_share = 0.0  # nothing is revived any more
+    for batch in range(batches):
+        generator = generator_for(config.seed, "settle codebook", batch)
+        rows = torch.randint(
+            len(train), (config.tokenizer.optimizer.batch_size,), generator=generator
+        )
+        features = tokenizer.project(train.take("pose", rows).to(where))
+        quantizer.update(features, quantizer.nearest(features), generator)
 
 
 def _by_cluster(errors, clusters):
@@ -235,14 +265,23 @@ def main(arguments):
             hours = predicted_seconds([run for *_, run in missing.values()]) / 3600
             print(f"predicted on this machine: {hours:.1f} hours")
             return 0
-        for number, (table, setting, run) in enumerate(list(missing.values())[: chosen.most], 1):
-            where = f"{run.config.data.source}, seed {run.config.seed}"
-            print(f"run {number}: table {table.name}, {setting.name}, {where}", flush=True)
-            run.go()
-        return 0
+        for source in chosen.source:
+            config = ablations.changed(base, {"data.source": source})
+            check_record(config, open_source(config))
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    failed = 0
+    for number, (table, setting, run) in enumerate(list(missing.values())[: chosen.most], 1):
+        where = f"{run.config.data.source}, seed {run.config.seed}"
+        name = f"table {table.name}, {setting.name}, {where}"
+        print(f"run {number}: {name}", flush=True)
+        try:
+            run.go()
+        except ValueError as error:  # a training that diverged: the others go on
+            failed += 1
+            print(f"error: {name}: {error}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -22,9 +22,9 @@ class Compared(NamedTuple):
     error: SeedInterval | None
     """Its error in mm; None where no run has finished."""
     worse_by: SeedInterval | None
-    """mm above the favourite's, seed by seed; None for the favourite itself, or without runs."""
+    """mm above the favourite's, seed by seed; None without a favourite, for it, or its runs."""
     verdict: str
-    """On the claim that the favourite is better; empty for the favourite."""
+    """On the claim that the favourite is better; empty where `worse_by` is None."""
     paper_mm: float | None
 
 
@@ -76,30 +76,57 @@ def paper_numbers(root=None):
         return {(r["ablation"], r["setting"]): float(r["mpjpe"]) for r in csv.DictReader(handle)}
 
 
-def compared(table, source, metric=None, seeds=SEEDS, root=None):
-    """A `Compared` for each setting of a table, in its order; the metric is its primary one."""
-    metric = metric or table.primary
+def _errors(table, source, seeds, root):
+    """{setting: {seed: error in mm}} by the table's primary metric."""
     rows = finished_rows(table, source, seeds, root)
-    errors = {
-        name: {seed: row_error(row, metric) for seed, row in own.items()}
+    return {
+        name: {seed: row_error(row, table.primary) for seed, row in own.items()}
         for name, own in rows.items()
     }
-    paper, best = paper_numbers(root), errors[table.favourite]
+
+
+def _difference(errors, weights):
+    """Interval over the seeds that have all settings of weighted sums; None without any."""
+    common = set.intersection(*(set(errors[name]) for name in weights))
+    sums = [sum(w * errors[name][seed] for name, w in weights.items()) for seed in sorted(common)]
+    return seed_interval(sums) if sums else None
+
+
+def compared(table, source, seeds=SEEDS, root=None):
+    """A `Compared` for each setting of a table, in its order."""
+    errors, paper = _errors(table, source, seeds, root), paper_numbers(root)
     result = []
     for setting in table.settings:
-        own = errors[setting.name]
-        both = sorted(own.keys() & best.keys()) if setting.name != table.favourite else []
-        worse_by = seed_interval([own[s] - best[s] for s in both]) if both else None
-        result.append(
-            Compared(
-                setting.name,
-                seed_interval(list(own.values())) if own else None,
-                worse_by,
-                verdict(worse_by) if worse_by else "",
-                paper.get(setting.paper),
-            )
-        )
+        own, worse_by = list(errors[setting.name].values()), None
+        if table.favourite not in (None, setting.name):
+            worse_by = _difference(errors, {setting.name: 1, table.favourite: -1})
+        interval = seed_interval(own) if own else None
+        word = verdict(worse_by) if worse_by else ""
+        result.append(Compared(setting.name, interval, worse_by, word, paper.get(setting.paper)))
     return result
+
+
+def claims(table, source, seeds=SEEDS, root=None):
+    """[(claim, difference, verdict)] of a table: its contrasts', or those beside its favourite.
+
+    A difference is a `SeedInterval` in mm, above 0 where it speaks for the claim; None (and no
+    verdict) where no seed has all settings.
+    """
+    if table.favourite is not None:
+        return [
+            (f"{one.setting} is worse than {table.favourite}", one.worse_by, one.verdict)
+            for one in compared(table, source, seeds, root)
+            if one.setting != table.favourite
+        ]
+    errors = _errors(table, source, seeds, root)
+    found = [(c.claim, _difference(errors, c.weights)) for c in table.contrasts]
+    return [(claim, by, verdict(by) if by else "") for claim, by in found]
+
+
+def versions(table, source, seeds=SEEDS, root=None):
+    """Digests of the library that made a table's rows: of more than one, beware."""
+    rows = finished_rows(table, source, seeds, root).values()
+    return sorted({row["library"] for own in rows for row in own.values()})
 
 
 def _shown(interval, sign=""):
@@ -108,8 +135,8 @@ def _shown(interval, sign=""):
         return "–"
     mean = f"{interval.mean:{sign}.1f}"
     if interval.seeds == 1:
-        return f"{mean} (one seed)"
-    return f"{mean} [{interval.low:{sign}.1f}, {interval.high:{sign}.1f}]"
+        return f"{mean} (1)"
+    return f"{mean} [{interval.low:{sign}.1f}, {interval.high:{sign}.1f}] ({interval.seeds})"
 
 
 def markdown_rows(table, sources, root=None):
@@ -117,12 +144,25 @@ def markdown_rows(table, sources, root=None):
     each = {source: compared(table, source, root=root) for source in sources}
     columns = ["", "the paper, Human3.6M"]
     for source in sources:
-        columns += [f"{source}, mm", "above the favourite, mm", ""]
+        columns.append(f"{source}, mm (seeds)")
+        columns += ["above the favourite, mm", ""] if table.favourite else []
     rows = []
     for settings in zip(*each.values(), strict=True):
         name, paper = settings[0].setting, settings[0].paper_mm
         row = [f"**{name}**" if name == table.favourite else name, "–" if paper is None else paper]
         for one in settings:
-            row += [_shown(one.error), _shown(one.worse_by, "+"), one.verdict]
+            row.append(_shown(one.error))
+            row += [_shown(one.worse_by, "+"), one.verdict] if table.favourite else []
         rows.append(row)
+    return columns, rows
+
+
+def markdown_claims(table, sources, root=None):
+    """(columns, rows) of a table's claims: difference and verdict for each source."""
+    columns = ["claim"] + [text for source in sources for text in (f"{source}, mm (seeds)", "")]
+    each = [claims(table, source, root=root) for source in sources]
+    rows = [
+        [own[0][0], *(cell for _, by, word in own for cell in (_shown(by, "+"), word))]
+        for own in zip(*each, strict=True)
+    ]
     return columns, rows

@@ -5,12 +5,14 @@ import time
 import torch
 
 from di2pose_lib import ablations
-from di2pose_lib.diffusion_training import make_denoiser, make_schedule
+from di2pose_lib.diffusion_training import ELBO_POSES, make_denoiser, make_schedule
 from di2pose_lib.encoder import HeatmapHead, ImageEncoder
 from di2pose_lib.evaluation import CONDITIONS
 from di2pose_lib.losses import diffusion_loss
+from di2pose_lib.pct import PCTLoss, pct_loss
 from di2pose_lib.step_curve import COUNTS, IMAGES, SAMPLES, SPLITS, WAYS
 from di2pose_lib.tokenizer import PoseTokenizer
+from di2pose_lib.tokenizer_designs import DesignedTokenizer
 from di2pose_lib.training import num_training_steps
 
 PROBES = 3  # steps that are timed, after one that is not
@@ -37,6 +39,13 @@ def _tokenizer_step(config):
     tokenizer = PoseTokenizer(config.tokenizer.sizes)
     pose = torch.zeros(config.tokenizer.optimizer.batch_size, config.tokenizer.sizes.num_joints, 3)
     return _seconds(lambda: tokenizer(pose).abs().mean().backward())
+
+
+def _design_step(config, design):
+    tokenizer = DesignedTokenizer(design).train()
+    pose = torch.zeros(config.tokenizer.optimizer.batch_size, design.num_joints, 3)
+    generator = torch.Generator()
+    return _seconds(lambda: pct_loss(tokenizer, pose, PCTLoss(), generator)[0].backward())
 
 
 def _denoiser(config):
@@ -70,7 +79,7 @@ def _pose_seconds(config):
 
 
 def predicted_seconds(runs):
-    """For `Run`s that share what they can, and of which none has begun."""
+    """For `Run`s that share what they can, with what is in the store already."""
     seconds, known, measured = 0.0, {}, set()
 
     def timed(name, probe, config):
@@ -79,9 +88,20 @@ def predicted_seconds(runs):
             known[key] = probe(config)
         return known[key]
 
+    def needed(run, stage):
+        """Whether nobody has made it, here or in a run before; asked once for each run."""
+        shared = run.stored(stage)
+        new = shared not in measured and not shared.is_dir()
+        measured.add(shared)
+        return new
+
     for run in runs:
         config, images = run.config, run.config.data.num_train_images
-        trainings = [("pose_tokenizer", _tokenizer_step, config.tokenizer)]
+        if run.design is not None:
+            steps = num_training_steps(images, config.tokenizer.optimizer)
+            seconds += steps * _design_step(config, run.design)
+        own = run.design is None
+        trainings = [("pose_tokenizer", _tokenizer_step, config.tokenizer)] if own else []
         if run.kind != ablations.TOKENIZER:
             trainings.append(("image_encoder", _encoder_step, config.encoder))
             trainings.append(("diffusion_training", _denoiser_step, config.diffusion))
@@ -94,11 +114,12 @@ def predicted_seconds(runs):
             calls *= config.evaluation.num_hypotheses * config.evaluation.num_inference_steps
             seconds += calls * timed("pose", _pose_seconds, config)
         for stage, probe, section in trainings:
-            if (shared := run.stored(stage)) not in measured:
-                measured.add(shared)
+            if needed(run, stage):
                 steps = num_training_steps(images, section.optimizer)
                 seconds += steps * timed(stage, probe, config)
-        if (shared := run.stored("data_preparation")) not in measured:
-            measured.add(shared)
+                if stage == "diffusion_training":  # the full bound on validation
+                    calls = ELBO_POSES * config.diffusion.num_steps
+                    seconds += calls * timed("pose", _pose_seconds, config)
+        if needed(run, "data_preparation"):
             seconds += images * SECONDS_PER_IMAGE
     return seconds

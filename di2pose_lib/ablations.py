@@ -7,9 +7,9 @@ the same, the training steps too. Its name in the paper's tables finds the paper
 import dataclasses
 from typing import NamedTuple
 
+from di2pose_lib import step_curve
 from di2pose_lib.checks import require
 from di2pose_lib.config_file import config_from_dict, to_dict
-from di2pose_lib.files import fingerprint
 from di2pose_lib.tokenizer_designs import TokenizerDesign, design_size, match_parameters
 
 # What a table trains, and what it measures.
@@ -28,16 +28,27 @@ class Setting(NamedTuple):
     """A tokenizer of another design, with as many parameters as the parameters' own."""
 
 
+class Contrast(NamedTuple):
+    """A claim about several settings: that a weighted sum of their errors is above 0."""
+
+    claim: str
+    weights: dict
+    """{setting: weight}."""
+
+
 class Table(NamedTuple):
-    """Settings that are compared, and the one that the paper found, or we took, for the best."""
+    """Settings that are compared."""
 
     name: str
     question: str
     kind: str
     settings: tuple
-    favourite: str
+    favourite: str | None
+    """The setting that the paper found, or we took, for the best; each other one is claimed to
+    be worse. None where `contrasts` say what is claimed."""
     primary: str
     """The metric that decides: a key of a row's `errors`."""
+    contrasts: tuple = ()
 
 
 def _rates(occlude):
@@ -104,7 +115,10 @@ FINE, COARSE = (
     {"quantizer": "fsq", "levels": (8, 5, 5, 5)},
     {"quantizer": "fsq", "levels": (8,) * 5},
 )
-PCT_CODES = {"quantizer": "vq", "codebook_size": 2048, "code_width": 8}  # 374 bits
+# PCT's 34 tokens of 2048 codes have 374, learned or not. Its blocks and codebook are trained as
+# ours are: tokens start at joints, no joint is hidden, and dead codes are revived.
+FEW = {"quantizer": "fsq", "levels": (8, 8, 8, 4)}
+PCT_CODES = {"quantizer": "vq", "codebook_size": 2048, "code_width": 8}
 
 IN_TRAINING = {"data.train_occluder_share": 0.5}
 ONE_SAMPLE = "one sample, clean, mpjpe_mm"
@@ -153,7 +167,7 @@ TABLES = (
         TOKENIZER,
         (
             Setting(
-                "PCT: mixer, 34 tokens, learned codebook",
+                "PCT's: mixer, 34 tokens, 2048 learned codes",
                 {},
                 ("representation (reconstruction)", "PCT"),
                 _design("mixer", 34, **PCT_CODES),
@@ -167,6 +181,7 @@ TABLES = (
             Setting("mixer, 51 tokens, FSQ", {}, None, _design("mixer", 51, **FINE)),
             Setting("Local-MLP, 34 tokens, FSQ", {}, None, _design("local_mlp", 34, **COARSE)),
             Setting("mixer, 34 tokens, FSQ", {}, None, _design("mixer", 34, **COARSE)),
+            Setting("mixer, 34 tokens, FSQ of 2048 codes", {}, None, _design("mixer", 34, **FEW)),
         ),
         "Di2Pose: Local-MLP, 51 tokens, FSQ",
         RECONSTRUCTION,
@@ -193,8 +208,33 @@ TABLES = (
             Setting("replace alone, occluded pictures", _rates(0.0) | IN_TRAINING),
             Setting("occlude and replace, occluded pictures", _rates(0.9) | IN_TRAINING),
         ),
-        "occlude and replace, plain pictures",
+        None,
         ONE_SAMPLE_OCCLUDED,
+        (
+            Contrast(
+                "occluded tokens help, with plain pictures",
+                {
+                    "replace alone, plain pictures": 1,
+                    "occlude and replace, plain pictures": -1,
+                },
+            ),
+            Contrast(
+                "occluded pictures in training help less where tokens are occluded",
+                {
+                    "replace alone, plain pictures": 1,
+                    "replace alone, occluded pictures": -1,
+                    "occlude and replace, plain pictures": -1,
+                    "occlude and replace, occluded pictures": 1,
+                },
+            ),
+            Contrast(
+                "occluded pictures in training help, with occluded tokens",
+                {
+                    "occlude and replace, plain pictures": 1,
+                    "occlude and replace, occluded pictures": -1,
+                },
+            ),
+        ),
     ),
     Table(
         "choices",
@@ -272,15 +312,21 @@ def sized(design):
     return match_parameters(design, design_size(REFERENCE).parameters)
 
 
-def run_key(config, kind, design=None):
-    """What a run is known by: a digest of all that its row depends on, but for the code.
+def run_values(config, kind, design=None):
+    """All that a run's row depends on, but for the code and the source's files, for JSON.
 
-    A table of tokenizers does not depend on encoder, chain and evaluation.
+    A tokenizer does not depend on encoder, chain and evaluation; what a training writes to
+    disk when, and how an interval is drawn, changes no error.
     """
     values = to_dict(config)
-    sections = ("scale", "seed", "data", "tokenizer")
+    del values["evaluation"]["bootstrap_samples"]
+    for section in ("encoder", "tokenizer", "diffusion"):
+        del values[section]["optimizer"]["checkpoint_every"]
     if kind == TOKENIZER:
-        values = {name: values[name] for name in sections}
+        values = {name: values[name] for name in ("scale", "seed", "data", "tokenizer")}
+    if kind == STEPS:
+        values["evaluation"] = step_curve.settings()
     if design is not None:
+        del values["tokenizer"]["sizes"]
         values["design"] = dataclasses.asdict(design)
-    return fingerprint({"kind": kind, "config": values})
+    return {"kind": kind, **values}

@@ -127,6 +127,7 @@ def _inpaint_together(model, features, pose_known, known, strength, seeds, numbe
         rows,
         batch_size=len(rows),
         device=features.device,
+        **model.sampling,
     )
     for _ in range(rounds):
         tokens = redraw(model, memory, tokens, *evidence, rows, step)
@@ -216,8 +217,9 @@ def redraw(model, memory, tokens, pose_known, known, strength, generator, step):
     """One round (point 2 above): tokens int64 (B, N), noised to `step` and drawn anew.
 
     Leaves the law of the tokens given image and known joints as it is, where the decoder
-    is linear and f exact. `memory` is `condition_memory` of the features; `generator` one
-    torch.Generator or a list of one for each row; the rest as for `inpaint`.
+    is linear and f the product of the tokens' laws given k_s. `memory` is `condition_memory`
+    of the features; `generator` one torch.Generator or a list of one for each row; the rest as
+    for `inpaint`.
     """
     precision = strength / TOLERANCE**2
     k_s = q_sample(model.schedule, tokens, step, generator)

@@ -19,6 +19,11 @@ SPLITS = ("validation", "test")  # to choose on, and to report
 IMAGES = 160  # of each split
 
 
+def settings():
+    """What a curve depends on besides the model, for JSON."""
+    return {"counts": COUNTS, "ways": WAYS, "samples": SAMPLES, "images": IMAGES, "splits": SPLITS}
+
+
 def step_curve(model, encoder, data, seed):
     """Errors over the number of steps, by each way to go them.
 

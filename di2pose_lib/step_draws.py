@@ -14,7 +14,8 @@ class StepDraws:
 
     The paper draws evenly (Alg. 1). "importance" is VQ-Diffusion's way: once every step has
     come more than `DRAWS_BEFORE` times, step s is drawn in proportion to √(H_s + 1e-10) +
-    1e-4, H_s being a moving average of the squared loss of the poses drawn at s.
+    1e-4, H_s being a moving average of the squared loss of the poses drawn at s. Step 1, whose
+    loss is of another kind, is drawn as step 2 is.
 
     Args:
         num_steps: S ≥ 1.
@@ -39,6 +40,7 @@ class StepDraws:
         size = torch.ones_like(self.state["squares"])
         if not even:
             size = (self.state["squares"] + 1e-10).sqrt() + 1e-4
+            size[:1] = size[1:2].clone() if self.num_steps > 1 else size
         return size / size.sum()
 
     def draw(self, batch_size, generator):

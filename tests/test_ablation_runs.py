@@ -5,7 +5,7 @@ import json
 import pytest
 from test_ablations import BASE
 
-from di2pose_lib import ablation_runs, ablation_times, ablations
+from di2pose_lib import ablation_runs, ablation_tables, ablation_times, ablations
 from di2pose_lib.ablation_runs import Run, main, planned
 from di2pose_lib.ablation_tables import compared, finished_rows, mean_curves, row_error
 from di2pose_lib.config_file import load_config
@@ -117,7 +117,8 @@ def test_runs_share_what_does_not_depend_on_their_setting(root):
 
 def test_a_row_holds_errors_by_cluster_and_no_time(at):
     row = finished_rows(TABLE, "synthetic", (7,), at)["both"][7]
-    assert set(row) == {"kind", "seed", "library", "clusters", "images", "errors"}
+    assert set(row) == {"library", "from", "clusters", "images", "errors"}
+    assert row["from"]["kind"] == "denoiser" and row["from"]["seed"] == 7
     assert row["clusters"] == "subject"
     assert sum(row["images"]) == 44  # 22 sequences of 2 frames
     assert all(len(errors) == len(row["images"]) for errors in row["errors"].values())
@@ -147,6 +148,9 @@ def test_the_table_stands_beside_the_papers_numbers(at):
     assert both.worse_by is None and both.verdict == ""
     assert replace.worse_by.mean == pytest.approx(replace.error.mean - both.error.mean)
     assert replace.verdict == "undecided"  # one seed
+    claims = ablation_tables.claims(TABLE, "synthetic", (7,), at)
+    assert claims[0] == ("replace is worse than both", replace.worse_by, "undecided")
+    assert len(ablation_tables.versions(TABLE, "synthetic", (7,), at)) == 1
     none = compared(TABLE, "synthetic", seeds=(8,), root=at)
     assert [c.error for c in none] == [None] * 3
 
@@ -181,6 +185,47 @@ def test_the_fewest_steps_that_keep_the_quality_by_hand():
         fewest_steps({})
 
 
+def test_a_contrast_weighs_errors_seed_by_seed(at):
+    weights = {"both": 1, "replace": -2, "both, three steps": 1}
+    table = TABLE._replace(favourite=None, contrasts=(ablations.Contrast("bent", weights),))
+    errors = {one.setting: one.error.mean for one in compared(table, "synthetic", (7,), at)}
+    ((claim, difference, word),) = ablation_tables.claims(table, "synthetic", (7,), at)
+    expected = sum(weight * errors[name] for name, weight in weights.items())
+    assert (claim, word) == ("bent", "undecided") and difference.seeds == 1
+    assert difference.mean == pytest.approx(expected)
+    assert ablation_tables.claims(table, "synthetic", (8,), at) == [("bent", None, "")]
+    columns, rows = ablation_tables.markdown_claims(table, ("synthetic",), at)
+    assert len(columns) == len(rows[0]) == 3
+
+
+def test_a_run_that_was_killed_finds_no_stale_links_in_its_way(tmp_path):
+    tiny = ablations.changed(BASE, TINY)
+    run = Run(tiny, TOKENS, TOKENS.settings[0], "synthetic", 7, tmp_path)
+    links = run.store / "runs" / run.key / "artifacts" / "lesson" / "synthetic"
+    links.mkdir(parents=True)
+    (links / "data_preparation").symlink_to(tmp_path / "gone")
+    (tmp_path / "other").mkdir()
+    (links / "pose_tokenizer").symlink_to(tmp_path / "other")
+    run.go()
+    assert run.row_path.is_file() and list((tmp_path / "other").iterdir()) == []
+    assert run.stored("pose_tokenizer").is_dir()
+
+
+def test_a_run_that_fails_is_named_and_the_others_go_on(capsys, monkeypatch):
+    gone = []
+
+    def go(run):
+        gone.append(run)
+        if len(gone) == 1:
+            raise ValueError("the loss must stay finite")
+
+    monkeypatch.setattr(Run, "go", go)
+    assert main(["--table", "3a", "--source", "synthetic", "--seed", "99"]) == 1
+    assert len(gone) == 3
+    wanted = "error: table 3a, X = 1, synthetic, seed 99: the loss must stay finite\n"
+    assert capsys.readouterr().err == wanted
+
+
 def test_a_run_repeats_to_the_same_row(root, tmp_path):
     run = Run(ablations.changed(BASE, TINY), TOKENS, TOKENS.settings[1], "synthetic", 7, tmp_path)
     run.go()
@@ -193,10 +238,12 @@ def test_the_plan_holds_each_seed_together_and_only_what_was_chosen(capsys, monk
     seeds = [run.config.seed for *_, run in planned(BASE, tables, ["mocap"], [3, 4]).values()]
     assert seeds == [3] * 3 + [4] * 3
     monkeypatch.setattr(Run, "go", lambda run: json.dumps(None))
-    assert main(["--table", "3a", "--source", "mocap", "--seed", "99", "--most", "2"]) == 0
+    assert main(["--table", "3a", "--source", "synthetic", "--seed", "99", "--most", "2"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "3 runs, 3 of them missing"
-    assert lines[1:] == [f"run {n}: table 3a, X = {x}, mocap, seed 99" for n, x in ((1, 1), (2, 3))]
+    assert lines[1:] == [
+        f"run {n}: table 3a, X = {x}, synthetic, seed 99" for n, x in ((1, 1), (2, 3))
+    ]
 
 
 def test_the_predicted_time_counts_what_is_shared_once(root):
@@ -215,7 +262,8 @@ def test_the_predicted_time_counts_what_is_shared_once(root):
     images, batch = 8 * 4, both.config.diffusion.optimizer.batch_size
     trainings = 2 * images / 16 + 4 * images / 16 + 2 * images / batch
     poses = 2 * 44 * 2 / batch  # both conditions, images, hypotheses; a step of inference
-    assert alone == pytest.approx(trainings + 2 * poses + 2e-3 * images)
+    bound = 96 * 100 / batch  # of the validation poses, at every step
+    assert alone == pytest.approx(trainings + 2 * poses + bound + 2e-3 * images)
     assert together == pytest.approx(alone + 3 * poses)  # trains nothing more
 
 

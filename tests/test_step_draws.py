@@ -31,11 +31,20 @@ def test_importance_begins_evenly_until_every_step_has_come_often():
     draws.update(torch.tensor([1, 2]), torch.tensor([1.0, 9.0]))
     assert draws.probs().tolist() == [1 / 3] * 3  # step 3 came ten times only
     draws.update(torch.tensor([3]), torch.tensor([5.0]))
-    assert len(set(draws.probs().tolist())) == 3
+    first, second, third = draws.probs().tolist()
+    assert first == second > third
+
+
+def test_a_chain_of_one_step_draws_that_one():
+    draws = StepDraws(1, "importance")
+    draws.update(torch.ones(20, dtype=torch.int64), torch.ones(20))
+    assert draws.draw(3, seeded())[0].tolist() == [1, 1, 1]
 
 
 def test_then_a_step_is_drawn_in_proportion_to_the_size_of_its_loss():
-    sizes = torch.tensor([1.0, 2.0, 3.0, 4.0], dtype=torch.float64) + 1e-4
+    sizes = (
+        torch.tensor([2.0, 2.0, 3.0, 4.0], dtype=torch.float64) + 1e-4
+    )  # the first as the second
     torch.testing.assert_close(warmed().probs(), sizes / sizes.sum(), atol=1e-6, rtol=0)
 
 
