@@ -16,7 +16,7 @@ WAYS = {  # name: options of the sampler
 }
 SAMPLES = 2
 SPLITS = ("validation", "test")  # to choose on, and to report
-IMAGES = 160  # of each split
+IMAGES = 80  # of each split
 
 
 def settings():

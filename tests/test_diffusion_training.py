@@ -12,6 +12,7 @@ from di2pose_lib import diffusion_training
 from di2pose_lib.denoiser import Denoiser
 from di2pose_lib.diffusion_training import make_denoiser, make_schedule, train_denoiser
 from di2pose_lib.fsq import FSQ
+from di2pose_lib.step_draws import StepDraws
 from di2pose_lib.transitions import OccludeReplaceSchedule
 
 CODES, TOKENS, STEPS = 6, 3, 5
@@ -127,13 +128,24 @@ def test_a_falling_lambda_is_twice_as_large_at_the_start_of_the_chain(tmp_path):
     assert row["loss"] == pytest.approx(row["vlb"] + 0.25 * factor * row["aux"], rel=1e-5)
 
 
-def test_importance_draws_the_steps_with_large_losses_more_often(tmp_path):
-    config = settings(step_draws="importance", epochs=60.0, batch_size=40)
+def test_importance_draws_steps_by_its_law_weighs_the_loss_and_repeats(tmp_path, monkeypatch):
+    law = torch.tensor([0.6, 0.1, 0.1, 0.1, 0.1], dtype=torch.float64)
+    noted, update = [], StepDraws.update
+    monkeypatch.setattr(StepDraws, "probs", lambda draws: law)
+    monkeypatch.setattr(
+        StepDraws, "update", lambda draws, *given: (noted.append(given), update(draws, *given))
+    )
+    config = settings(step_draws="importance", epochs=50.0, batch_size=40)
     history, report, calls = trained(Guesser(), tmp_path / "a", config)
-    late = torch.cat([call.step for call in calls[len(calls) // 2 :]])
-    shares = torch.bincount(late, minlength=STEPS + 1)[1:] / len(late)
-    assert (shares - 1 / STEPS).abs().max() > 0.05  # even draws stay within 0.03
-    assert history[-1]["aux"] < 0.8 * history[0]["aux"]
+    steps = torch.cat([call.step for call in calls])
+    shares = torch.bincount(steps, minlength=STEPS + 1)[1:] / len(steps)
+    torch.testing.assert_close(shares.double(), law, atol=0.03, rtol=0)
+    assert torch.equal(torch.cat([step for step, _ in noted]), steps)
+    # the first row is the first batch, whose losses were noted; aux is the same for all poses
+    (step, vlb), row = noted[0], history[0]
+    weight = 1 / (STEPS * law[step - 1])
+    expected = (weight * (vlb.double() + 0.25 * row["aux"])).mean().item()
+    assert row["loss"] == pytest.approx(expected, rel=1e-5)
     again, same, _ = trained(Guesser(), tmp_path / "b", config)
     assert (again, same) == (history, report)
 
