@@ -97,7 +97,7 @@ def _trained_and_run(trained, inference):
 
 
 def _design(blocks, num_tokens, **quantizer):
-    """A design at lesson scale; `config_of` brings it to the parameters of the reference."""
+    """A design at lesson scale; `sized` brings it to the parameters of the reference."""
     return TokenizerDesign(
         blocks,
         num_tokens=num_tokens,

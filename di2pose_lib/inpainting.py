@@ -14,20 +14,8 @@ D(c) ≈ D(e) + A (c − e) of the decoder D at codes e:
    noises the finished tokens to a step s and draws them anew from f(k̂_0 | k_s, y), one after
    the other, each given the codes of all others (Gibbs): there S_n = σ²I.
 
-Why so: on 120 validation images at scale `lesson`, one sample each, 10 reverse steps, mean
-joint errors in mm, known joints / unknown joints:
-
-    known                     all but an arm     6 at random     hips to shoulders
-    the tokenizer alone        12.8 /  17.7     13.9 /  13.6      8.9 /  16.6
-    without known joints      116.3 / 182.6    125.0 / 130.9     62.5 / 168.4
-    tilt alone                 20.7 / 161.1     23.9 /  95.2     14.5 / 144.7
-    tilt and rounds            14.3 / 146.0     15.6 /  92.1     13.1 / 137.4
-
-On 40 of the images, known joints only: logits moved along the gradient of the distance alone,
-with five inner steps, end at 49.6, 60.1 and 36.0 (each token has its own right step length).
-On 24, for the 6 at random: the best of 16 samples by the known joints at 78.1, 16 particles
-resampled at each step at 68.4. More linearisations at the tilted mean change nothing beyond
-noise; strength 4 brings the known joints below 10 and the unknown ones no nearer.
+Simpler ways were tried and left: one step length along the gradient for all tokens does not
+fit any of them, and of a few samples or particles none comes near the known joints.
 """
 
 import math
