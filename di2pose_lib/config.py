@@ -219,6 +219,11 @@ class TokenizerConfig:
         )
 
     @property
+    def channels(self):
+        """d, the channels of a code."""
+        return len(self.levels)
+
+    @property
     def num_codes(self):
         """C, the number of codes a token can take."""
         return math.prod(self.levels)

@@ -8,7 +8,7 @@ import torch
 from di2pose_lib.checks import require
 from di2pose_lib.metrics import mpjpe_mm
 from di2pose_lib.sampler import sample_with_probs
-from di2pose_lib.seeding import generator_for
+from di2pose_lib.seeding import generator_for, image_seeds
 
 # Logits at once, and images at once: 256 MiB of logits in float32, of which a few such tensors
 # live together, and the keys and values of the images, 33 MB each at the paper's sizes.
@@ -20,18 +20,6 @@ ARGMAX = "arg-max at the last step"
 MEAN = "mean of samples"
 SOFT = "soft decoding"
 BEST = "best of samples (uses the answer)"
-
-
-def _image_seeds(seeds, count):
-    """A list of one int for each of `count` images."""
-    if isinstance(seeds, torch.Generator):
-        draw = torch.randint(2**62, (count,), generator=seeds, device=seeds.device)
-        return draw.tolist()
-    whole = isinstance(seeds, list) and all(type(seed) is int for seed in seeds)
-    got = type(seeds).__name__
-    require(whole, f"`seeds` must be a list of ints, or a torch.Generator; got {got}")
-    require(len(seeds) == count, f"`seeds` must hold {count} seeds; got {len(seeds)}")
-    return seeds
 
 
 class PoseModel:
@@ -65,7 +53,7 @@ class PoseModel:
             seeds: a list of B ints, or a torch.Generator that draws them.
         """
         require(num_hypotheses >= 1, f"`num_hypotheses` must be at least 1; got {num_hypotheses}")
-        seeds = _image_seeds(seeds, len(features))
+        seeds = image_seeds(seeds, len(features))
         rows_at_once = self._rows_at_once()
         hypotheses = torch.arange(num_hypotheses).split(rows_at_once)
         images_at_once = min(MOST_IMAGES, max(1, rows_at_once // num_hypotheses))

@@ -77,6 +77,10 @@ class FSQ(nn.Module):
         rounded = bounded + (bounded.round() - bounded).detach()
         return rounded / self._half_width
 
+    def nearest(self, z):
+        """Index int64 (...) in [0, num_codes) of the code that z (..., d) is rounded to."""
+        return self.codes_to_indices(self.quantize(z))
+
     def codes_to_indices(self, codes):
         """int64 (...) in [0, num_codes) from codes (..., d) in [−1, 1]."""
         self._check_channels("codes", codes)

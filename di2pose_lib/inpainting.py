@@ -26,7 +26,7 @@ from di2pose_lib import draws
 from di2pose_lib.checks import check_tensor, require
 from di2pose_lib.sampler import sample
 from di2pose_lib.schedule import as_integer
-from di2pose_lib.seeding import generator_for
+from di2pose_lib.seeding import generator_for, image_seeds
 from di2pose_lib.transitions import q_sample
 
 TOLERANCE = 0.01  # metres: about what the tokenizer's own rounding moves a joint by
@@ -39,7 +39,7 @@ def inpaint(
     features,
     pose_known,
     known,
-    generator,
+    seeds,
     *,
     num_hypotheses=1,
     strength=1.0,
@@ -58,7 +58,7 @@ def inpaint(
         pose_known: root-relative joints, float (B, J, 3), metres; where a joint is not known
             any finite numbers.
         known: bool (B, J); in each row some joint but the pelvis, which is 0 by definition.
-        generator: torch.Generator that draws the images' seeds, or a list of B seeds.
+        seeds: a list of B ints, or a torch.Generator that draws them.
         num_hypotheses: H ≥ 1.
         strength: ≥ 0; a known coordinate is met with deviation `TOLERANCE` / √strength.
         rounds: redraws of the finished tokens, ≥ 0.
@@ -75,9 +75,7 @@ def inpaint(
     require(num_hypotheses >= 1, f"`num_hypotheses` must be at least 1; got {num_hypotheses}")
     require(rounds >= 0, f"`rounds` must be at least 0; got {rounds}")
     require(0 < round_share <= 1, f"`round_share` must lie in (0, 1]; got {round_share}")
-    if isinstance(generator, torch.Generator):
-        generator = torch.randint(2**62, (batch,), generator=generator).tolist()
-    require(len(generator) == batch, f"`generator` must hold {batch} seeds; got {len(generator)}")
+    seeds = image_seeds(seeds, batch)
     step = max(1, round(round_share * model.schedule.num_steps))
     logits_of_one = model.tokenizer.config.num_tokens * model.schedule.num_codes
     at_once = max(1, MOST_LOGITS // logits_of_one)  # samples
@@ -85,7 +83,7 @@ def inpaint(
     parts = []
     for first in range(0, batch, images_at_once):
         some = slice(first, first + images_at_once)
-        given = (features[some], pose_known[some], known[some], strength, generator[some])
+        given = (features[some], pose_known[some], known[some], strength, seeds[some])
         hypotheses = range(num_hypotheses)
         drawn = [
             _inpaint_together(model, *given, hypotheses[h : h + at_once], rounds, step)
@@ -140,7 +138,7 @@ def tilt_logits(tokenizer, logits, pose_known, known, strength):
         TypeError, ValueError: as `inpaint`, or `logits` of another shape or with NaN.
     """
     batch = _check_evidence(pose_known, known, strength)
-    table = tokenizer.fsq.code_table()
+    table = tokenizer.quantizer.code_table()
     wanted = (batch, tokenizer.config.num_tokens, len(table))
     check_tensor("logits", logits, wanted)
     require(not logits.isnan().any(), "`logits` must be numbers; got NaN")
@@ -191,7 +189,7 @@ def linearise(tokenizer, codes, pose_known, known):
     """
     weight = known.repeat_interleave(3, dim=1)  # (B, 3J)
     with torch.enable_grad():
-        codes = codes.detach().to(tokenizer.fsq.code_table().dtype).requires_grad_()
+        codes = codes.detach().to(tokenizer.quantizer.code_table().dtype).requires_grad_()
         pose = tokenizer.decode_codes(codes)
         pose = (pose - pose[:, :1]).flatten(1)
         jacobian = codes.new_zeros(*pose.shape, *codes.shape[1:])
@@ -214,7 +212,7 @@ def redraw(model, memory, tokens, pose_known, known, strength, generator, step):
     steps = torch.full((len(k_s),), step, device=k_s.device)
     logits = _reachable(model.schedule, model.denoiser(k_s, steps, memory), k_s)
     draw = draws.uniform(tokens.shape, generator, torch.float64, tokens.device)
-    table = model.tokenizer.fsq.code_table()
+    table = model.tokenizer.quantizer.code_table()
     codes = table[tokens]
     residual, jacobian = linearise(model.tokenizer, codes, pose_known, known)
     redrawn = []

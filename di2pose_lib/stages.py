@@ -137,7 +137,7 @@ def denoiser(pipeline):
             make_denoiser,
             config,
             encoder.feature_shape,
-            tokenizer.fsq.code_table().cpu(),
+            tokenizer.quantizer.code_table().cpu(),
         )
         checkpoints = pipeline.checkpoint_folder("diffusion_training", inputs)
         validation = data["validation"]

@@ -104,25 +104,40 @@ class PoseTokenizer(nn.Module):
     def __init__(self, config):
         super().__init__()
         self.config = config
-        self.fsq = FSQ(config.levels)
-        tree = tree_matrices(config.local_joints) if config.neighbours == "tree" else None
-        blocks = (config.local_joints, config.mlp_ratio, tree)
+        self.quantizer = self._make_quantizer()
+        channels, joints, tokens = config.channels, config.num_joints, config.num_tokens
         self.joint_embedding = nn.Linear(3, config.width)
         self.encoder = nn.Sequential(
-            *(LocalMLPBlock(config.width, *blocks) for _ in range(config.encoder_blocks)),
+            *(self._encoder_block() for _ in range(config.encoder_blocks)),
             nn.LayerNorm(config.width),
         )
-        self.joints_to_tokens = nn.Linear(config.num_joints, config.num_tokens)
-        self.to_codes = nn.Linear(config.width, len(config.levels))
-        self.from_codes = nn.Linear(len(config.levels), config.decoder_width)
-        self.tokens_to_joints = nn.Linear(config.num_tokens, config.num_joints)
+        self.joints_to_tokens = nn.Linear(joints, tokens)
+        self.to_codes = nn.Linear(config.width, channels)
+        self.from_codes = nn.Linear(channels, config.decoder_width)
+        self.tokens_to_joints = nn.Linear(tokens, joints)
         self.decoder = nn.Sequential(
-            *(LocalMLPBlock(config.decoder_width, *blocks) for _ in range(config.decoder_blocks)),
+            *(self._decoder_block() for _ in range(config.decoder_blocks)),
             nn.LayerNorm(config.decoder_width),
             nn.Linear(config.decoder_width, 3),
         )
         if config.start_at_joints:
             self._start_tokens_at_joints()
+
+    # What another design of tokenizer may choose otherwise.
+
+    def _make_quantizer(self):
+        return FSQ(self.config.levels)
+
+    def _encoder_block(self):
+        return self._local_mlp_block(self.config.width)
+
+    def _decoder_block(self):
+        return self._local_mlp_block(self.config.decoder_width)
+
+    def _local_mlp_block(self, width):
+        reach = self.config.local_joints
+        tree = tree_matrices(reach) if self.config.neighbours == "tree" else None
+        return LocalMLPBlock(width, reach, self.config.mlp_ratio, tree)
 
     @torch.no_grad()
     def _start_tokens_at_joints(self):
@@ -142,19 +157,28 @@ class PoseTokenizer(nn.Module):
     @property
     def num_codes(self):
         """C, the number of codes a token can take; Occ is C."""
-        return self.fsq.num_codes
+        return self.config.num_codes
+
+    def project(self, pose):
+        """Features float (B, N, d) that the quantizer takes, of poses (B, J, 3) in metres."""
+        return self._features_of(self._embed(pose))
+
+    def _embed(self, pose):
+        check_tensor("pose", pose, ("B", self.config.num_joints, 3), "float")
+        return self.joint_embedding(pose.to(self.joint_embedding.weight.dtype) / POSE_UNIT)
+
+    def _features_of(self, joints):
+        features = self.encoder(joints)  # (B, J, D)
+        features = self.joints_to_tokens(features.transpose(1, 2)).transpose(1, 2)  # (B, N, D)
+        return self.to_codes(features)
 
     def encode_codes(self, pose):
-        """Quantized codes float32 (B, N, d) in [−1, 1], differentiable (straight-through)."""
-        check_tensor("pose", pose, ("B", self.config.num_joints, 3), "float")
-        pose = pose.to(self.joint_embedding.weight.dtype)
-        features = self.encoder(self.joint_embedding(pose / POSE_UNIT))  # (B, J, D)
-        features = self.joints_to_tokens(features.transpose(1, 2)).transpose(1, 2)  # (B, N, D)
-        return self.fsq.quantize(self.to_codes(features))
+        """Quantized codes float32 (B, N, d), differentiable (straight-through)."""
+        return self.quantizer.quantize(self.project(pose))
 
     def decode_codes(self, codes):
         """Pose (B, J, 3) in metres from codes (B, N, d); codes may be expectations."""
-        wanted = ("B", self.config.num_tokens, len(self.config.levels))
+        wanted = ("B", self.config.num_tokens, self.config.channels)
         check_tensor("codes", codes, wanted, "float")
         features = self.from_codes(codes)  # (B, N, D')
         features = self.tokens_to_joints(features.transpose(1, 2)).transpose(1, 2)  # (B, J, D')
@@ -162,17 +186,17 @@ class PoseTokenizer(nn.Module):
 
     def encode(self, pose):
         """Tokens int64 (B, N) in [0, C) of root-relative poses (B, J, 3) in metres."""
-        return self.fsq.codes_to_indices(self.encode_codes(pose))
+        return self.quantizer.nearest(self.project(pose))
 
     def decode(self, indices):
         """Root-relative poses (B, J, 3) in metres from tokens int64 (B, N) in [0, C)."""
         check_tensor("indices", indices, ("B", self.config.num_tokens), "int64")
-        return self.decode_codes(self.fsq.indices_to_codes(indices))
+        return self.decode_codes(self.quantizer.indices_to_codes(indices))
 
     def soft_decode(self, probs):
         """Pose of the expected codes under token probabilities (B, N, C)."""
         check_tensor("probs", probs, ("B", self.config.num_tokens, self.num_codes), "float")
-        return self.decode_codes(probs.float() @ self.fsq.code_table())
+        return self.decode_codes(probs.float() @ self.quantizer.code_table())
 
     def forward(self, pose):
         """The reconstruction (B, J, 3) of poses (B, J, 3), differentiable."""

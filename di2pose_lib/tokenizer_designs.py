@@ -17,7 +17,7 @@ from torch import nn
 from di2pose_lib.checks import check_tensor, require
 from di2pose_lib.fsq import FSQ, check_levels
 from di2pose_lib.skeleton import NUM_JOINTS
-from di2pose_lib.tokenizer import POSE_UNIT, LocalMLPBlock
+from di2pose_lib.tokenizer import LocalMLPBlock, PoseTokenizer
 from di2pose_lib.vector_quantizer import VectorQuantizer
 
 BLOCKS = ("mixer", "local_mlp")
@@ -113,61 +113,37 @@ class MixerBlock(nn.Module):
         return x + self.mlp(self.mlp_norm(x))
 
 
-class DesignedTokenizer(nn.Module):
-    """Pose <-> N tokens, by a `TokenizerDesign`; used as `tokenizer.PoseTokenizer` is.
+class DesignedTokenizer(PoseTokenizer):
+    """Pose <-> N tokens, by a `TokenizerDesign`.
 
-    With Local-MLP blocks and FSQ it is that class to the bit. The order of the two linear
-    maps before the decoder (channels, then tokens) is that class's; PCT has the other,
-    which differs by biases only.
+    With Local-MLP blocks and FSQ it is a plain `PoseTokenizer` to the bit. The order of the
+    two linear maps before the decoder (channels, then tokens) is that class's; PCT has the
+    other, which differs by biases only.
     """
 
     def __init__(self, config):
-        super().__init__()
-        self.config = config
-        if config.quantizer == "vq":
-            sizes = (config.codebook_size, config.code_width)
-            self.quantizer = VectorQuantizer(*sizes, config.codebook_decay, config.dead_share)
-        else:
-            self.quantizer = FSQ(config.levels)
-        self.joint_embedding = nn.Linear(3, config.width)
-        self.encoder = nn.Sequential(
-            *self._blocks(config.encoder_blocks, config.width, config.mlp_ratio),
-            nn.LayerNorm(config.width),
-        )
-        self.joints_to_tokens = nn.Linear(config.num_joints, config.num_tokens)
-        self.to_codes = nn.Linear(config.width, config.channels)
-        self.from_codes = nn.Linear(config.channels, config.decoder_width)
-        self.tokens_to_joints = nn.Linear(config.num_tokens, config.num_joints)
-        self.decoder = nn.Sequential(
-            *self._blocks(config.decoder_blocks, config.decoder_width, config.decoder_mlp_ratio),
-            nn.LayerNorm(config.decoder_width),
-            nn.Linear(config.decoder_width, 3),
-        )
-        if config.start_at_joints:
-            self._start_tokens_at_joints()
+        super().__init__(config)
         if config.masked_share:
             self.masked_joint = nn.Parameter(torch.empty(config.width))
             nn.init.trunc_normal_(self.masked_joint, std=0.02, a=-0.02, b=0.02)  # PCT's bounds
 
-    def _blocks(self, count, width, mlp_ratio):
+    def _make_quantizer(self):
+        config = self.config
+        if config.quantizer == "fsq":
+            return FSQ(config.levels)
+        sizes = (config.codebook_size, config.code_width)
+        return VectorQuantizer(*sizes, config.codebook_decay, config.dead_share)
+
+    def _encoder_block(self):
+        return self._block(self.config.width, self.config.mlp_ratio)
+
+    def _decoder_block(self):
+        return self._block(self.config.decoder_width, self.config.decoder_mlp_ratio)
+
+    def _block(self, width, mlp_ratio):
         if self.config.blocks == "local_mlp":
-            return [LocalMLPBlock(width, self.config.local_joints, mlp_ratio) for _ in range(count)]
-        sizes = (width, self.config.num_joints, self.config.token_hidden, mlp_ratio)
-        return [MixerBlock(*sizes) for _ in range(count)]
-
-    @torch.no_grad()
-    def _start_tokens_at_joints(self):
-        """As `PoseTokenizer`: each token begins at one joint, in joint order."""
-        joints, tokens = self.config.num_joints, self.config.num_tokens
-        home = torch.zeros(tokens, joints)
-        home[torch.arange(tokens), torch.arange(tokens) * joints // tokens] = 1.0
-        self.joints_to_tokens.weight.mul_(0.5).add_(home)
-        self.tokens_to_joints.weight.mul_(0.5).add_((home / home.sum(dim=0).clamp_min(1.0)).T)
-
-    @property
-    def num_codes(self):
-        """C, the number of codes a token can take; Occ is C."""
-        return self.config.num_codes
+            return LocalMLPBlock(width, self.config.local_joints, mlp_ratio)
+        return MixerBlock(width, self.config.num_joints, self.config.token_hidden, mlp_ratio)
 
     def project(self, pose, masked=None):
         """Features float (B, N, d) that the quantizer takes.
@@ -180,49 +156,13 @@ class DesignedTokenizer(nn.Module):
         Raises:
             ValueError: another shape or kind, or `masked` for a design without masks.
         """
-        check_tensor("pose", pose, ("B", self.config.num_joints, 3), "float")
-        joints = self.joint_embedding(pose.to(self.joint_embedding.weight.dtype) / POSE_UNIT)
+        joints = self._embed(pose)
         if masked is not None:
             share = self.config.masked_share
             require(share > 0, f"`masked` must be None where masked_share is {share}; got a mask")
             check_tensor("masked", masked, pose.shape[:2], "bool")
             joints = torch.where(masked[..., None], self.masked_joint, joints)  # (B, J, D)
-        features = self.encoder(joints)
-        features = self.joints_to_tokens(features.transpose(1, 2)).transpose(1, 2)  # (B, N, D)
-        return self.to_codes(features)
-
-    def encode_codes(self, pose):
-        """Quantized codes float32 (B, N, d), differentiable (straight-through)."""
-        return self.quantizer.quantize(self.project(pose))
-
-    def decode_codes(self, codes):
-        """Pose (B, J, 3) in metres from codes (B, N, d); codes may be expectations."""
-        wanted = ("B", self.config.num_tokens, self.config.channels)
-        check_tensor("codes", codes, wanted, "float")
-        features = self.from_codes(codes)  # (B, N, D')
-        features = self.tokens_to_joints(features.transpose(1, 2)).transpose(1, 2)  # (B, J, D')
-        return self.decoder(features) * POSE_UNIT
-
-    def encode(self, pose):
-        """Tokens int64 (B, N) in [0, C) of root-relative poses (B, J, 3) in metres."""
-        features = self.project(pose)
-        if self.config.quantizer == "vq":
-            return self.quantizer.nearest(features)
-        return self.quantizer.codes_to_indices(self.quantizer.quantize(features))
-
-    def decode(self, indices):
-        """Root-relative poses (B, J, 3) in metres from tokens int64 (B, N) in [0, C)."""
-        check_tensor("indices", indices, ("B", self.config.num_tokens), "int64")
-        return self.decode_codes(self.quantizer.indices_to_codes(indices))
-
-    def soft_decode(self, probs):
-        """Pose of the expected codes under token probabilities (B, N, C)."""
-        check_tensor("probs", probs, ("B", self.config.num_tokens, self.num_codes), "float")
-        return self.decode_codes(probs.float() @ self.quantizer.code_table())
-
-    def forward(self, pose):
-        """The reconstruction (B, J, 3) of poses (B, J, 3), differentiable."""
-        return self.decode_codes(self.encode_codes(pose))
+        return self._features_of(joints)
 
 
 class DesignSize(NamedTuple):

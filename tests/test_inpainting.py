@@ -26,7 +26,7 @@ class LinearTokenizer:
     """Joints 1 … J − 1 are a linear map of the codes, of some centimetres; joint 0 a constant."""
 
     def __init__(self, levels, num_tokens, num_joints=4, seed=0, scale=0.02):
-        self.fsq = FSQ(levels)
+        self.quantizer = FSQ(levels)
         self.config = SimpleNamespace(num_tokens=num_tokens)
         shape = (num_joints, 3, num_tokens, len(levels))
         self.map = scale * torch.randn(shape, generator=seeded(seed), dtype=torch.float64)
@@ -36,7 +36,7 @@ class LinearTokenizer:
         return torch.einsum("jxnd,bnd->bjx", self.map.to(codes.dtype), codes) + 0.3
 
     def decode(self, tokens):
-        return self.decode_codes(self.fsq.indices_to_codes(tokens))
+        return self.decode_codes(self.quantizer.indices_to_codes(tokens))
 
 
 class Independent:
@@ -63,7 +63,7 @@ class Independent:
 
 def toy(final_rates=(0.9, 0.1), levels=(3, 3), num_tokens=2, num_steps=4, count=4):
     tokenizer = LinearTokenizer(levels, num_tokens)
-    schedule = OccludeReplaceSchedule(tokenizer.fsq.num_codes, num_steps, *final_rates)
+    schedule = OccludeReplaceSchedule(tokenizer.quantizer.num_codes, num_steps, *final_rates)
     law = torch.rand(num_tokens, schedule.num_codes, generator=seeded(3), dtype=torch.float64)
     law = law / law.sum(dim=1, keepdim=True)
     return PoseModel(Independent(schedule, law), schedule, tokenizer, count)
@@ -71,7 +71,7 @@ def toy(final_rates=(0.9, 0.1), levels=(3, 3), num_tokens=2, num_steps=4, count=
 
 def evidence(tokenizer, joints=(1, 3), num_joints=4):
     """A pose between codes, (1, J, 3), and a mask of its known joints; the others are absurd."""
-    num_codes, num_tokens = tokenizer.fsq.num_codes, tokenizer.config.num_tokens
+    num_codes, num_tokens = tokenizer.quantizer.num_codes, tokenizer.config.num_tokens
     tokens = torch.randint(num_codes, (1, num_tokens), generator=seeded(8))
     pose = tokenizer.decode(tokens)
     pose = pose - pose[:, :1] + 0.005
@@ -84,7 +84,7 @@ def exact_posterior(tokenizer, law, pose_known, known, strength):
     """(all token rows (C^N, N), their probabilities) by listing them."""
     every = itertools.product(range(law.shape[1]), repeat=len(law))
     every = torch.tensor(list(every))
-    pose = tokenizer.decode_codes(tokenizer.fsq.code_table()[every].double())
+    pose = tokenizer.decode_codes(tokenizer.quantizer.code_table()[every].double())
     pose = pose - pose[:, :1]
     distance = ((pose - pose_known).square().sum(dim=-1) * known).sum(dim=-1)
     prior = law.log().gather(1, every.T).sum(dim=0)
@@ -108,7 +108,8 @@ def test_the_jacobian_equals_finite_differences_of_the_trained_kind_of_decoder()
         decoder_blocks=1, local_joints=3, neighbours="index", start_at_joints=True, num_joints=4,
     )  # fmt: skip
     tokenizer = PoseTokenizer(config).double()
-    tokenizer.fsq.code_table = lambda: torch.zeros(15, 2, dtype=torch.float64)  # float64 codes
+    float64_codes = torch.zeros(15, 2, dtype=torch.float64)
+    tokenizer.quantizer.code_table = lambda: float64_codes
     codes = torch.rand(2, 5, 2, generator=seeded(), dtype=torch.float64) - 0.5
     known = torch.tensor([[True, False, True, False], [False, False, True, True]])
     target = torch.rand(2, 4, 3, generator=seeded(1), dtype=torch.float64)
@@ -155,7 +156,7 @@ def test_a_token_beside_certain_ones_gets_exactly_its_posterior():
 
 def test_tokens_of_nearly_normal_laws_get_their_exact_marginals():
     tokenizer = LinearTokenizer((41,), 3)
-    place = tokenizer.fsq.code_table()[:, 0].double()
+    place = tokenizer.quantizer.code_table()[:, 0].double()
     centre = torch.tensor([[0.2], [-0.1], [0.0]], dtype=torch.float64)
     law = (-((place - centre) ** 2) / (2 * 0.2**2)).softmax(dim=-1)
     pose_known, known = evidence(tokenizer)
@@ -282,7 +283,7 @@ def test_what_stands_at_unknown_joints_and_where_the_pelvis_is_decoded_make_no_d
         ({"num_hypotheses": 0}, "`num_hypotheses` must be at least 1"),
         ({"rounds": -1}, "`rounds` must be at least 0"),
         ({"round_share": 0.0}, r"`round_share` must lie in \(0, 1\]"),
-        ({"generator": [1, 2]}, "`generator` must hold 1 seeds; got 2"),
+        ({"seeds": [1, 2]}, "`seeds` must hold 1 seeds; got 2"),
     ],
 )
 def test_what_cannot_be_inpainted_is_refused(changes, message):
@@ -290,7 +291,7 @@ def test_what_cannot_be_inpainted_is_refused(changes, message):
     pose_known, known = evidence(model.tokenizer)
     given = {
         "features": torch.zeros(1, 1, 1), "pose_known": pose_known, "known": known,
-        "generator": [1],
+        "seeds": [1],
     }  # fmt: skip
     inpaint(model, **given)
     with pytest.raises(ValueError, match=message):

@@ -221,7 +221,7 @@ def test_forward_is_decode_after_encode():
 
 def test_codes_are_those_of_the_tokens():
     tokenizer, pose = small_tokenizer(), random_poses()
-    codes = tokenizer.fsq.indices_to_codes(tokenizer.encode(pose))
+    codes = tokenizer.quantizer.indices_to_codes(tokenizer.encode(pose))
     torch.testing.assert_close(tokenizer.encode_codes(pose), codes, atol=1e-6, rtol=0)
 
 
@@ -237,7 +237,7 @@ def test_soft_decoding_decodes_the_expected_code():
     probs = torch.rand(2, 9, 36, generator=torch.Generator().manual_seed(0)).softmax(dim=-1)
     expected = torch.zeros(2, 9, 3)
     for code in range(36):
-        expected += probs[..., [code]] * tokenizer.fsq.indices_to_codes(torch.tensor(code))
+        expected += probs[..., [code]] * tokenizer.quantizer.indices_to_codes(torch.tensor(code))
     soft = tokenizer.soft_decode(probs)
     torch.testing.assert_close(soft, tokenizer.decode_codes(expected), atol=1e-6, rtol=1e-5)
 

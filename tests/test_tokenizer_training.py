@@ -178,10 +178,17 @@ def test_the_report_is_that_of_a_slow_loop():
             "code_perplexity": math.exp(-sum(share * math.log(share) for share in shares)),
             "codes_used_share": len(counts) / 12,
             "levels_used_share": levels,
+            "level_entropy_share": min(entropy(digits[0], 3), entropy(digits[1], 4)),
         },
         rel=1e-4,
     )
     assert 0 < report["codes_used_share"] < report["levels_used_share"] < 1, "a weak case"
+
+
+def entropy(digits, levels):
+    """Of the digits that occur, over that of as many equally frequent levels."""
+    shares = [count / len(digits) for count in Counter(digits).values()]
+    return -sum(share * math.log(share) for share in shares) / math.log(levels)
 
 
 def procrustes_error_mm(pose_pred, pose):

@@ -1,0 +1,122 @@
+"""Is inpainting worth it? Errors with some joints known, beside those of the image alone."""
+
+from typing import NamedTuple
+
+import torch
+
+from di2pose_lib.encoder_training import encode_images
+from di2pose_lib.evaluation import clusters_of
+from di2pose_lib.inpainting import inpaint
+from di2pose_lib.metrics import joint_errors_mm
+from di2pose_lib.seeding import generator_for, seed_for
+from di2pose_lib.skeleton import JOINT_NAMES
+from di2pose_lib.statistics import cluster_bootstrap
+
+IMAGES = 120  # of a split, at most, evenly spaced
+LEGS = ("hip", "knee", "ankle")
+
+# What is known, and in which split's images: both legs in clean ones, or all joints that an
+# image with an occluder shows.
+CASES = {"both legs": "test", "visible joints": "test_occluded"}
+
+SAMPLE, INPAINTED, TOKENIZER = "one sample", "inpainted", "tokenizer"
+WORSE_THAN_TOKENIZER = f"{INPAINTED} − {TOKENIZER}"  # at the known joints
+WORSE_THAN_SAMPLE = f"{INPAINTED} − {SAMPLE}"  # at the unknown ones
+
+
+class Inpainted(NamedTuple):
+    """One case: poses (n, J, 3), metres, and which joints (n, J) were known."""
+
+    truth: torch.Tensor
+    known: torch.Tensor
+    poses: dict
+    """{estimate: poses}: the sample without known joints, the same draws with them, and the
+    tokenizer's reconstruction of the truth."""
+    rows: torch.Tensor
+    """int64 (n,), of the split."""
+
+
+def inpainted(model, encoder, data, case, seed):
+    """An `Inpainted` of a case of `CASES`: one hypothesis for each image.
+
+    Images without a known joint besides the pelvis, or without an unknown one, are left out.
+
+    Args:
+        model: a trained `PoseModel`.
+        encoder: the frozen `ImageEncoder`.
+        data: {split: PoseDataset}.
+        case: a key of `CASES`.
+        seed: int.
+    """
+    dataset = data[CASES[case]]
+    rows = torch.linspace(0, len(dataset) - 1, min(IMAGES, len(dataset))).round().long()
+    if case == "both legs":
+        legs = torch.tensor([name.endswith(LEGS) for name in JOINT_NAMES])
+        known = legs.expand(len(rows), -1)
+    else:
+        known = dataset.take("visible", rows)
+    kept = known[:, 1:].any(dim=1) & (~known[:, 1:]).any(dim=1)
+    rows, known = rows[kept], known[kept]
+    features, truth = encode_images(encoder, dataset, rows), dataset.take("pose", rows)
+    seeds = [seed_for(seed, "inpainting", case, row) for row in rows.tolist()]
+    alone, _ = model.hypotheses(features, 1, seeds)
+    given = inpaint(model, features, truth, known, seeds)
+    with torch.no_grad():
+        rebuilt = model.tokenizer(truth.to(features.device))
+    poses = {SAMPLE: alone[:, 0], INPAINTED: given[:, 0], TOKENIZER: rebuilt}
+    return Inpainted(truth, known, {name: pose.cpu() for name, pose in poses.items()}, rows)
+
+
+def image_errors(found, joints):
+    """{estimate: mean error of each image in mm, float64 (n,)} of an `Inpainted`.
+
+    Over its "known" or its "unknown" joints, as `joints` says; the pelvis, which is 0 by
+    definition, is not counted.
+    """
+    mask = (found.known if joints == "known" else ~found.known)[:, 1:]
+    return {
+        estimate: (joint_errors_mm(pose, found.truth)[:, 1:] * mask).sum(dim=1) / mask.sum(dim=1)
+        for estimate, pose in found.poses.items()
+    }
+
+
+def inpainting_rows(case, found, dataset, settings, seed):
+    """Rows of inpainting.json: mean errors in mm with 95 % intervals, and two differences.
+
+    A difference is taken image by image.
+
+    Args:
+        case: a key of `CASES`.
+        found: its `Inpainted`.
+        dataset: its split.
+        settings: an `EvaluationConfig`.
+        seed: int.
+    """
+    _, clusters = clusters_of(dataset)
+    errors = {
+        (joints, estimate): values
+        for joints in ("known", "unknown")
+        for estimate, values in image_errors(found, joints).items()
+    }
+    for joints, other, name in [
+        ("known", TOKENIZER, WORSE_THAN_TOKENIZER),
+        ("unknown", SAMPLE, WORSE_THAN_SAMPLE),
+    ]:
+        errors[joints, name] = errors[joints, INPAINTED] - errors[joints, other]
+    rows = []
+    for (joints, estimate), values in errors.items():
+        generator = generator_for(seed, "bootstrap")
+        samples = settings.bootstrap_samples
+        interval = cluster_bootstrap(values, clusters[found.rows], samples, generator)
+        rows.append(
+            {
+                "known": case,
+                "joints": joints,
+                "estimate": estimate,
+                "mean": interval.mean,
+                "ci95_low": interval.low,
+                "ci95_high": interval.high,
+                "n": len(values),
+            }
+        )
+    return rows

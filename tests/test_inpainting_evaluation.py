@@ -1,0 +1,144 @@
+"""What inpainting is worth: errors of known and unknown joints, against hand-made cases."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from small import make_split
+
+from di2pose_lib import inpainting_evaluation
+from di2pose_lib.config import EncoderConfig, TokenizerConfig
+from di2pose_lib.denoiser import Denoiser, DenoiserConfig
+from di2pose_lib.encoder import ImageEncoder
+from di2pose_lib.estimators import PoseModel
+from di2pose_lib.inpainting_evaluation import (
+    CASES,
+    INPAINTED,
+    SAMPLE,
+    TOKENIZER,
+    WORSE_THAN_SAMPLE,
+    WORSE_THAN_TOKENIZER,
+    Inpainted,
+    image_errors,
+    inpainted,
+    inpainting_rows,
+)
+from di2pose_lib.skeleton import JOINT_NAMES
+from di2pose_lib.tokenizer import PoseTokenizer
+from di2pose_lib.transitions import OccludeReplaceSchedule
+
+SETTINGS = SimpleNamespace(bootstrap_samples=200)
+SIZE = (16, 16)  # of the images: 4 patches
+
+
+def off(pose, millimetres):
+    """`pose` (n, J, 3) with joints off by `millimetres` (n, J) along y; the pelvis stays."""
+    moved = pose.clone()
+    moved[..., 1] += torch.as_tensor(millimetres) / 1000
+    return moved
+
+
+@pytest.fixture
+def by_hand(tmp_path):
+    """Two images of three; joints 1 and 2 are known in the first, 1 to 15 in the second."""
+    dataset = make_split(tmp_path / "test", 3)
+    rows = torch.tensor([0, 2])
+    truth = dataset.take("pose", rows)
+    known = torch.zeros(2, 17, dtype=torch.bool)
+    known[0, :3] = known[1, 1:16] = True  # the pelvis may be among them: it does not count
+    sample, given, rebuilt = torch.zeros(3, 2, 17)
+    sample[0, 1:], sample[1, 1:] = 100.0, 80.0
+    given[0, 1], given[0, 2], given[0, 3:] = 10.0, 20.0, 60.0
+    given[1, 1:16], given[1, 16] = 30.0, 90.0
+    rebuilt[:, 1:] = 5.0
+    named = {SAMPLE: sample, INPAINTED: given, TOKENIZER: rebuilt}
+    poses = {name: off(truth, millimetres) for name, millimetres in named.items()}
+    return dataset, Inpainted(truth, known, poses, rows)
+
+
+def test_errors_of_an_image_are_means_over_its_known_or_unknown_joints(by_hand):
+    _, found = by_hand
+    known, unknown = image_errors(found, "known"), image_errors(found, "unknown")
+    assert known[INPAINTED].tolist() == pytest.approx([15, 30], abs=1e-3)
+    assert unknown[INPAINTED].tolist() == pytest.approx([60, 90], abs=1e-3)
+    assert known[SAMPLE].tolist() == pytest.approx([100, 80], abs=1e-3)
+    assert unknown[TOKENIZER].tolist() == pytest.approx([5, 5], abs=1e-3)
+
+
+def test_rows_hold_the_means_and_the_differences_image_by_image(by_hand):
+    dataset, found = by_hand
+    rows = inpainting_rows("both legs", found, dataset, SETTINGS, seed=0)
+    means = {(row["joints"], row["estimate"]): row["mean"] for row in rows}
+    assert len(means) == len(rows) == 8
+    assert means["known", INPAINTED] == pytest.approx(22.5, abs=1e-3)
+    assert means["known", WORSE_THAN_TOKENIZER] == pytest.approx(17.5, abs=1e-3)
+    assert means["unknown", WORSE_THAN_SAMPLE] == pytest.approx((-40 + 10) / 2, abs=1e-3)
+    for row in rows:
+        assert row["known"] == "both legs" and row["n"] == 2
+        assert row["ci95_low"] <= row["mean"] <= row["ci95_high"]
+    worse = next(row for row in rows if row["estimate"] == WORSE_THAN_SAMPLE)
+    # two recordings: what is resampled
+    assert (worse["ci95_low"], worse["ci95_high"]) == pytest.approx((-40, 10), abs=1e-3)
+
+
+@pytest.fixture
+def networks(tmp_path):
+    """A small `PoseModel`, its encoder and two splits."""
+    sizes = TokenizerConfig(
+        num_tokens=4, levels=(3, 3), width=8, encoder_blocks=1, decoder_width=8,
+        decoder_blocks=1, local_joints=3, neighbours="index", start_at_joints=True,
+    )  # fmt: skip
+    visible = torch.ones(5, 17, dtype=torch.bool)
+    visible[1, 4] = visible[2, 5:9] = visible[4, 1:] = False  # of image 4 the pelvis alone
+    splits = {
+        "test": make_split(tmp_path / "test", 3, size=SIZE),
+        "test_occluded": make_split(tmp_path / "test_occluded", 5, size=SIZE, visible=visible),
+    }
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        encoder = ImageEncoder(
+            EncoderConfig(
+                backbone="small", checkpoint="", patch_size=8, width=8, layers=1, heads=1,
+                heatmap_sigma=0.5, cache_features=False, optimizer=None,
+            ),
+            SIZE,
+        ).eval()  # fmt: skip
+        denoiser = Denoiser(
+            DenoiserConfig(
+                num_codes=9, num_tokens=4, num_steps=6, condition_tokens=4, condition_width=8,
+                width=8, layers=1, heads=1,
+            )
+        ).eval()  # fmt: skip
+        tokenizer = PoseTokenizer(sizes).eval()
+    return PoseModel(denoiser, OccludeReplaceSchedule(9, 6), tokenizer, 3), encoder, splits
+
+
+def test_legs_or_what_an_image_shows_are_known(networks):
+    found = inpainted(*networks, "both legs", seed=0)
+    assert found.rows.tolist() == [0, 1, 2]
+    names = {name for name, known in zip(JOINT_NAMES, found.known[0], strict=True) if known}
+    parts = ("hip", "knee", "ankle")
+    assert names == {f"{side} {part}" for side in ("left", "right") for part in parts}
+    found = inpainted(*networks, "visible joints", seed=0)
+    assert found.rows.tolist() == [1, 2], "some joint known, some joint not"
+    assert torch.equal(found.known, networks[2]["test_occluded"].take("visible", found.rows))
+    assert torch.equal(found.truth, networks[2]["test_occluded"].take("pose", found.rows))
+    assert set(found.poses) == {SAMPLE, INPAINTED, TOKENIZER}
+    for pose in found.poses.values():
+        assert pose.shape == (2, 17, 3)
+
+
+def test_an_image_has_the_same_draws_whatever_other_images_there_are(networks, monkeypatch):
+    model, encoder, splits = networks
+    everything = inpainted(model, encoder, splits, "both legs", seed=3)
+    monkeypatch.setattr(inpainting_evaluation, "IMAGES", 2)
+    fewer = inpainted(model, encoder, splits, "both legs", seed=3)
+    assert fewer.rows.tolist() == [0, 2]
+    for name, pose in fewer.poses.items():
+        torch.testing.assert_close(pose, everything.poses[name][[0, 2]])
+    other = inpainted(model, encoder, splits, "both legs", seed=4)
+    assert not torch.equal(other.poses[SAMPLE], fewer.poses[SAMPLE])
+
+
+def test_the_cases_are_of_the_splits_that_are_evaluated():
+    assert set(CASES.values()) == {"test", "test_occluded"}
