@@ -247,7 +247,7 @@ def main(arguments):
     parser = argparse.ArgumentParser(
         prog="python -m di2pose_lib.ablation_runs", description=__doc__
     )
-    names = [table.name for table in (*ablations.TABLES, ablations.CURVE)]
+    names = [table.name for table in ablations.EVERY_TABLE]
     parser.add_argument("--table", nargs="+", choices=names, default=names)
     parser.add_argument("--source", nargs="+", choices=SOURCES, default=list(SOURCES))
     parser.add_argument("--seed", nargs="+", type=int, default=list(SEEDS))

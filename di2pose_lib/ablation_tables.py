@@ -1,11 +1,13 @@
 """The tables of the ablations, from the rows that the runs left: ours beside the paper's."""
 
+import contextlib
 import csv
 import statistics
 from typing import NamedTuple
 
+from di2pose_lib import estimators, evaluation
 from di2pose_lib.ablation_runs import PARAMS, SEEDS, Run
-from di2pose_lib.ablations import CURVE
+from di2pose_lib.ablations import CURVE, TOKENIZER
 from di2pose_lib.checks import require
 from di2pose_lib.comparisons import SeedInterval, seed_interval, verdict
 from di2pose_lib.config_file import load_config
@@ -155,6 +157,47 @@ def markdown_rows(table, sources, root=None):
             row += [_shown(one.worse_by, "+"), one.verdict] if table.favourite else []
         rows.append(row)
     return columns, rows
+
+
+# What a row holds besides its table's primary metric: {column: reader of a row}.
+_OF_TOKENIZERS = {
+    "PA-MPJPE, mm": lambda row: row_error(row, "reconstruction, pa_mpjpe_mm"),
+    "bone lengths, mm": lambda row: row_error(row, "reconstruction, bone_length_mm"),
+    "codes used, %": lambda row: 100 * row["code_use"]["codes_used_share"],
+    "perplexity": lambda row: row["code_use"]["code_perplexity"],
+    "levels used, %": lambda row: 100 * row["code_use"]["levels_used_share"],
+    "entropy of the levels, %": lambda row: 100 * row["code_use"]["level_entropy_share"],
+}
+_OF_DENOISERS = {
+    f"{estimator}, {occlusion}": lambda row, name=f"{estimator}, {occlusion}, mpjpe_mm": row_error(
+        row, name
+    )
+    for estimator in (estimators.ONE_SAMPLE, estimators.MEAN, estimators.SOFT)
+    for occlusion in evaluation.CONDITIONS
+}
+
+
+def markdown_details(table, source, seeds=SEEDS, root=None):
+    """(columns, rows) of the other things that a table's rows hold, means over the seeds.
+
+    A dash stands where no row has it: soft decoding where nothing is occluded, the levels of
+    a learned codebook.
+    """
+    readers = _OF_TOKENIZERS if table.kind == TOKENIZER else _OF_DENOISERS
+    rows = []
+    for name, own in finished_rows(table, source, seeds, root).items():
+        cells = [_mean(own.values(), reader) for reader in readers.values()]
+        rows.append([name, *cells])
+    return [source, *readers], rows
+
+
+def _mean(rows, reader):
+    """Mean of what a reader finds in rows; a dash where it finds nothing."""
+    found = []
+    for row in rows:
+        with contextlib.suppress(KeyError, ValueError):  # not measured there
+            found.append(reader(row))
+    return statistics.fmean(found) if found else "–"
 
 
 def markdown_claims(table, sources, root=None):

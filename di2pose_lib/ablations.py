@@ -5,6 +5,7 @@ the same, the training steps too. Its name in the paper's tables finds the paper
 """
 
 import dataclasses
+from functools import cache
 from typing import NamedTuple
 
 from di2pose_lib import step_curve
@@ -83,6 +84,11 @@ def _levels(*levels):
     )
 
 
+def _helps(what, setting):
+    """A `Contrast` with the setting "as it is"."""
+    return Contrast(f"{what} help", {"as it is": 1, setting: -1})
+
+
 def _occlude(rate):
     name = f"{rate:g}" if 0 < rate < 1 else f"{rate:.1f}" if rate else "0"
     return Setting(f"γ̄ = {rate:g}", _rates(rate), ("final_occlude_rate", name))
@@ -124,6 +130,14 @@ IN_TRAINING = {"data.train_occluder_share": 0.5}
 ONE_SAMPLE = "one sample, clean, mpjpe_mm"
 ONE_SAMPLE_OCCLUDED = "one sample, occluders, mpjpe_mm"
 RECONSTRUCTION = "reconstruction, mpjpe_mm"
+
+# What the tokenizer's reconstruction gains from, one by one, and all at once.
+TWICE_THE_TOKENS = {"tokenizer.sizes.num_tokens": 102}
+MORE_LEVELS = {"tokenizer.sizes.levels": [8, 8, 8, 6, 5]}
+WIDER = {"tokenizer.sizes.width": 128, "tokenizer.sizes.decoder_width": 128}
+LONGER = {"tokenizer.optimizer.epochs": 15.0}
+HALF_THE_DATA = {"data.train_sequences": 2400, "tokenizer.optimizer.epochs": 10.0}
+MORE = TWICE_THE_TOKENS | {"tokenizer.optimizer.epochs": 40.0}
 
 TABLES = (
     Table(
@@ -262,6 +276,40 @@ TABLES = (
         "as it is",
         RECONSTRUCTION,
     ),
+    Table(
+        "limits",
+        "What limits the reconstruction: tokens, levels, width, training or data?",
+        TOKENIZER,
+        (
+            Setting("as it is", {}),
+            Setting("102 tokens", TWICE_THE_TOKENS),
+            Setting("levels [8, 8, 8, 6, 5]", MORE_LEVELS),
+            Setting("width 128", WIDER),
+            Setting("three times the training", LONGER),
+            Setting("half the training poses, each seen twice as often", HALF_THE_DATA),
+        ),
+        None,
+        RECONSTRUCTION,
+        (
+            _helps("more tokens", "102 tokens"),
+            _helps("more levels", "levels [8, 8, 8, 6, 5]"),
+            _helps("wider networks", "width 128"),
+            _helps("more steps of training", "three times the training"),
+            Contrast(
+                "more training poses help",
+                {"half the training poses, each seen twice as often": 1, "as it is": -1},
+            ),
+        ),
+    ),
+)
+
+BEST = Table(  # not compared: what the tokenizer can do where it is given more of everything
+    "best",
+    "How exact can the tokenizer be?",
+    TOKENIZER,
+    (Setting("more of everything", MORE),),
+    "more of everything",
+    RECONSTRUCTION,
 )
 
 CURVE = Table(  # not compared row by row: one run holds the whole curve
@@ -273,10 +321,12 @@ CURVE = Table(  # not compared row by row: one run holds the whole curve
     "",
 )
 
+EVERY_TABLE = (*TABLES, BEST, CURVE)
+
 
 def table_of(name):
     """The `Table` of this name; another name is a ValueError."""
-    tables = {table.name: table for table in (*TABLES, CURVE)}
+    tables = {table.name: table for table in EVERY_TABLE}
     require(name in tables, f"`table` must be one of {', '.join(tables)}; got {name!r}")
     return tables[name]
 
@@ -307,6 +357,7 @@ def config_of(base, setting, source, seed):
 REFERENCE = _design("local_mlp", 51, **FINE)  # its parameters are those of every design
 
 
+@cache
 def sized(design):
     """The design at the width that gives it the reference's number of parameters."""
     return match_parameters(design, design_size(REFERENCE).parameters)
