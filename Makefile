@@ -17,6 +17,16 @@ export DVC_NO_ANALYTICS := 1
 # OpenMP's waiting threads soon sleep: with other work on the machine they would block it.
 export GOMP_SPINCOUNT := 2000
 
+# Shell: what `MOCAP_ROOT=` says, if it is said, for the command after it.
+define READ_MOCAP_ROOT
+if [ -n "$(MOCAP_ROOT)" ]; then \
+    if [ ! -d "$(MOCAP_ROOT)" ]; then \
+        echo "error: MOCAP_ROOT must be a folder of BVH files; got $(MOCAP_ROOT)" >&2; exit 1; \
+    fi; \
+    DI2POSE_MOCAP_ROOT="$$(cd "$(MOCAP_ROOT)" && pwd)"; export DI2POSE_MOCAP_ROOT; \
+fi;
+endef
+
 help:
 	@echo "make repro   everything, from poses to evaluation, at scale lesson (under 15 minutes)"
 	@echo "make smoke   the same at scale smoke: the whole pipeline, tiny (under 3 minutes)"
@@ -75,12 +85,7 @@ smoke: $(STAMP)
 
 mocap: $(STAMP)
 	@echo "Running the pipeline at scale lesson on motion capture: dvc repro in pipelines/mocap"
-	@if [ -n "$(MOCAP_ROOT)" ]; then \
-	    if [ ! -d "$(MOCAP_ROOT)" ]; then \
-	        echo "error: MOCAP_ROOT must be a folder of BVH files; got $(MOCAP_ROOT)" >&2; exit 1; \
-	    fi; \
-	    DI2POSE_MOCAP_ROOT="$$(cd "$(MOCAP_ROOT)" && pwd)"; export DI2POSE_MOCAP_ROOT; \
-	fi; \
+	@$(READ_MOCAP_ROOT) \
 	python -m di2pose_lib.source_record pipelines/mocap/params.yaml && cd pipelines/mocap && dvc repro
 	@echo ""
 	@echo "Done. Where to look next:"
@@ -97,12 +102,7 @@ paper: $(STAMP)
 
 ablations: $(STAMP)
 	@echo "Running what is missing of the ablations: dvc repro in pipelines/ablations"
-	@if [ -n "$(MOCAP_ROOT)" ]; then \
-	    if [ ! -d "$(MOCAP_ROOT)" ]; then \
-	        echo "error: MOCAP_ROOT must be a folder of BVH files; got $(MOCAP_ROOT)" >&2; exit 1; \
-	    fi; \
-	    DI2POSE_MOCAP_ROOT="$$(cd "$(MOCAP_ROOT)" && pwd)"; export DI2POSE_MOCAP_ROOT; \
-	fi; \
+	@$(READ_MOCAP_ROOT) \
 	python -m di2pose_lib.ablation_runs --plan && cd pipelines/ablations && dvc repro
 	@echo ""
 	@echo "Done. Where to look next:"

@@ -4,6 +4,8 @@ Images are RGB; the backbone sees them scaled to [0, 1] and normalised by ImageN
 and standard deviation. Its patches have padding 2, as ViTPose's weights need.
 """
 
+import warnings
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -20,8 +22,17 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 CELLS_PER_PATCH = 4  # heatmap cells along each side of a patch, as ViTPose's ×4 upsampling
 
 
+@contextmanager
+def _no_widgets_needed():
+    """No warning that a notebook lacks ipywidgets, which a bar of transformers would use."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="IProgress not found")
+        yield
+
+
 def _new_backbone(config, image_size):
-    from transformers import VitPoseBackbone, VitPoseBackboneConfig
+    with _no_widgets_needed():
+        from transformers import VitPoseBackbone, VitPoseBackboneConfig
 
     backbone = VitPoseBackbone(
         VitPoseBackboneConfig(
@@ -65,7 +76,9 @@ def _checkpoint_folder(checkpoint):
 def _loaded_backbone(checkpoint, image_size):
     """The backbone of a VitPose checkpoint, saved with its pose head or without."""
     from safetensors import SafetensorError
-    from transformers import AutoConfig, VitPoseBackbone, VitPoseForPoseEstimation
+
+    with _no_widgets_needed():
+        from transformers import AutoConfig, VitPoseBackbone, VitPoseForPoseEstimation
 
     folder = _checkpoint_folder(checkpoint)
     kind = "folder" if folder else "checkpoint name or local folder"
