@@ -17,7 +17,8 @@ LEGS = ("hip", "knee", "ankle")
 
 # What is known, and in which split's images: both legs in clean ones, or all joints that an
 # image with an occluder shows.
-CASES = {"both legs": "test", "visible joints": "test_occluded"}
+LEGS_KNOWN, VISIBLE = "both legs", "visible joints"
+CASES = {LEGS_KNOWN: "test", VISIBLE: "test_occluded"}
 
 SAMPLE, INPAINTED, TOKENIZER = "one sample", "inpainted", "tokenizer"
 WORSE_THAN_TOKENIZER = f"{INPAINTED} − {TOKENIZER}"  # at the known joints
@@ -50,7 +51,7 @@ def inpainted(model, encoder, data, case, seed):
     """
     dataset = data[CASES[case]]
     rows = torch.linspace(0, len(dataset) - 1, min(IMAGES, len(dataset))).round().long()
-    if case == "both legs":
+    if case == LEGS_KNOWN:
         legs = torch.tensor([name.endswith(LEGS) for name in JOINT_NAMES])
         known = legs.expand(len(rows), -1)
     else:

@@ -7,7 +7,15 @@ source the variation of real motion capture, which notebook 01 compares it with.
 
 from pathlib import Path
 
-from di2pose_lib import estimators, evaluation
+from di2pose_lib import (
+    ablation_tables,
+    ablations,
+    estimators,
+    evaluation,
+    inpainting_evaluation,
+    step_curve,
+)
+from di2pose_lib.config import SOURCES
 from di2pose_lib.files import read_json, write_json, write_text
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -62,11 +70,69 @@ def table():
     return lines
 
 
+def besides():
+    """Lines on what else was measured, in Markdown; none on what was not."""
+    return [*_known_joints(), *_best_tokenizer(), *_steps()]
+
+
+def _known_joints():
+    each = []
+    for data in ("synthetic", "mocap"):
+        path = ROOT / "results" / "lesson" / data / "inpainting.json"
+        for row in read_json(path) if path.is_file() else []:
+            if row["known"] == inpainting_evaluation.VISIBLE and "−" in row["estimate"]:
+                each.append(
+                    f"{row['estimate']} {row['mean']:+.0f} mm "
+                    f"[{row['ci95_low']:+.0f}, {row['ci95_high']:+.0f}] at the {row['joints']} "
+                    f"joints, {data}"
+                )
+    line = "* Where the joints that an occluded image shows are known (inpainting, notebook 06): "
+    return [f"{line}{'; '.join(each)}."] if each else []
+
+
+def _best_tokenizer():
+    each = []
+    for data in SOURCES:
+        (best,) = ablation_tables.compared(ablations.BEST, data)
+        if best.error:
+            _, ((_, *details),) = ablation_tables.markdown_details(ablations.BEST, data)
+            each.append(
+                f"{best.error.mean:.1f} mm [{best.error.low:.1f}, {best.error.high:.1f}] on "
+                f"{data} data ({best.error.seeds} seeds; codes used {details[2]:.0f} %)"
+            )
+    line = (
+        "* The most exact tokenizer (204 tokens of 1000 codes, notebook 07) rebuilds unseen people"
+    )
+    return [f"{line} to {' and '.join(each)}."] if each else []
+
+
+def _steps():
+    each = []
+    for data in SOURCES:
+        curves, seeds = ablation_tables.mean_curves(data, "validation")
+        if curves:
+            way, steps = step_curve.fewest_steps(curves)
+            each.append(f"{steps} steps, {way}, on {data} data ({seeds} seeds)")
+    line = "* Steps of inference for 99 % of the quality of 100 (validation, notebook 07)"
+    return [f"{line}: {'; '.join(each)}."] if each else []
+
+
+def _per_pose(inference):
+    """Milliseconds for a pose of one picture and of 64 at once, in 25 steps, by scale."""
+    each = []
+    for scale in ("lesson", "paper"):
+        one, many = (
+            inference["cases"][scale][batch]["ms_per_pose_by_steps"]["25"] for batch in ("1", "64")
+        )
+        each.append(f"{one:.0f} ms for one picture and {many:.0f} ms each for 64 at scale {scale}")
+    return f"* A pose in 25 steps of inference takes {'; '.join(each)} (there without the encoder)."
+
+
 def speed():
     """Lines on what the benchmarks measured, in Markdown."""
     folder = ROOT / "benchmarks" / "results"
-    loss, sampler, repro = (
-        read_json(folder / f"{name}_cpu.json") for name in ("loss", "sampler", "repro")
+    loss, sampler, repro, inference = (
+        read_json(folder / f"{name}_cpu.json") for name in ("loss", "sampler", "repro", "inference")
     )
     lesson, smoke = repro["."], repro["pipelines/smoke"]
     own = {
@@ -82,10 +148,15 @@ def speed():
         f"bytes; the usual dense formulation takes {loss['dense_over_loss']:.0f} × as long as it.",
         f"* Beside the denoiser's calls the sampler takes {share['lesson']:.0%} of their time at "
         f"scale lesson, {share['paper']:.1%} at the paper's sizes (one thread).",
+        _per_pose(inference),
     ]
 
 
-BLOCKS = {"results": table, "speed": speed}  # what stands between two markers in README.md
+BLOCKS = {
+    "results": table,
+    "besides": besides,
+    "speed": speed,
+}  # what stands between two markers in README.md
 
 
 def markers(block):
