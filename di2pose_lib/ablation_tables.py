@@ -5,7 +5,7 @@ import csv
 import statistics
 from typing import NamedTuple
 
-from di2pose_lib import estimators, evaluation
+from di2pose_lib import estimators, evaluation, step_curve
 from di2pose_lib.ablation_runs import PARAMS, SEEDS, Run
 from di2pose_lib.ablations import CURVE, TOKENIZER
 from di2pose_lib.checks import require
@@ -66,7 +66,7 @@ def mean_curves(source, split, seeds=SEEDS, root=None):
         own = [curve[way] for curve in curves]
         errors = {
             name: [statistics.fmean(each) for each in zip(*(o[name] for o in own), strict=True)]
-            for name in ("one_sample_mm", "mean_of_samples_mm")
+            for name in step_curve.ERRORS
         }
         means[way] = {"steps": own[0]["steps"], **errors}
     return means, len(curves)

@@ -1,12 +1,18 @@
-"""How few reverse steps will do? Errors of poses drawn in few and in many steps."""
+"""How few reverse steps will do? Errors of poses drawn in few and in many steps.
+
+MPJPE alone would not tell: a sample whose tokens were drawn without seeing each other is nearer
+to the mean of all answers, and so may err less, and be no body. Hence the error of its bones'
+lengths stands beside it.
+"""
 
 import torch
 
 from di2pose_lib.checks import require
 from di2pose_lib.encoder_training import encode_images
 from di2pose_lib.estimators import PoseModel
-from di2pose_lib.metrics import mpjpe_mm
+from di2pose_lib.metrics import MM_PER_M, mpjpe_mm, pa_mpjpe_mm
 from di2pose_lib.seeding import seed_for
+from di2pose_lib.skeleton import bone_lengths
 
 COUNTS = (1, 2, 4, 8, 16, 25, 50, 100)
 WAYS = {  # name: options of the sampler
@@ -17,11 +23,20 @@ WAYS = {  # name: options of the sampler
 SAMPLES = 2
 SPLITS = ("validation", "test")  # to choose on, and to report
 IMAGES = 80  # of each split
+ERRORS = ("one_sample_mm", "one_sample_pa_mm", "one_sample_bones_mm", "mean_of_samples_mm")
+DECIDE = ("one_sample_mm", "one_sample_bones_mm")  # of ERRORS: both are to be kept
 
 
 def settings():
     """What a curve depends on besides the model, for JSON."""
-    return {"counts": COUNTS, "ways": WAYS, "samples": SAMPLES, "images": IMAGES, "splits": SPLITS}
+    return {
+        "counts": COUNTS,
+        "ways": WAYS,
+        "samples": SAMPLES,
+        "images": IMAGES,
+        "splits": SPLITS,
+        "errors": ERRORS,
+    }
 
 
 def step_curve(model, encoder, data, seed):
@@ -34,8 +49,8 @@ def step_curve(model, encoder, data, seed):
         seed: int.
 
     Returns:
-        {split: {way: {"steps": [...], "one_sample_mm": [...], "mean_of_samples_mm": [...]}}},
-        the mean MPJPE of a sample and of the mean of `SAMPLES` of them.
+        {split: {way: {"steps": [...], **{error: [...] for each of `ERRORS`}}}}: of a sample the
+        mean MPJPE, PA-MPJPE and error of the bones' lengths; MPJPE of the mean of `SAMPLES`.
     """
     found = {}
     for split in SPLITS:
@@ -52,34 +67,45 @@ def step_curve(model, encoder, data, seed):
 
 def _errors(model, features, pose, seeds, options):
     counts = [count for count in COUNTS if count <= model.schedule.num_steps]
-    one, mean = [], []
+    found = {name: [] for name in ERRORS}
     for count in counts:
         drawn = PoseModel(model.denoiser, model.schedule, model.tokenizer, count, **options)
         poses, _ = drawn.hypotheses(features, SAMPLES, seeds)
-        each = [mpjpe_mm(poses[:, h], pose).mean().item() for h in range(SAMPLES)]
-        one.append(sum(each) / SAMPLES)
-        mean.append(mpjpe_mm(poses.mean(dim=1), pose).mean().item())
-    return {"steps": counts, "one_sample_mm": one, "mean_of_samples_mm": mean}
+        each, truth = poses.flatten(0, 1), pose.repeat_interleave(SAMPLES, dim=0)
+        bones = MM_PER_M * (bone_lengths(each) - bone_lengths(truth)).abs()
+        values = (
+            mpjpe_mm(each, truth),
+            pa_mpjpe_mm(each, truth),
+            bones,
+            mpjpe_mm(poses.mean(dim=1), pose),
+        )
+        for name, value in zip(ERRORS, values, strict=True):
+            found[name].append(value.mean().item())
+    return {"steps": counts, **found}
 
 
 def fewest_steps(curves, share=0.99):
-    """(way, steps) of the fewest steps whose error is at most 1 / `share` of the best way's at S.
+    """(way, steps) of the fewest steps that keep a share of the quality of the most steps.
+
+    The quality is the reciprocal of an error; kept it must be for each error of `DECIDE`, beside
+    the best way with the most steps. Of ways with as many steps the one with the lowest MPJPE.
 
     Args:
-        curves: {way: {"steps", "one_sample_mm"}} of one split, as `step_curve` gives them;
-            of several seeds, their means.
-        share: of the quality (the reciprocal of the error) at the most steps to keep.
+        curves: {way: {"steps", **errors}} of one split, as `step_curve` gives them; of several
+            seeds, their means.
+        share: in (0, 1].
 
     Raises:
         ValueError: no curves.
     """
     require(len(curves) > 0, "`curves` must hold at least one way; got none")
-    most = min(curve["one_sample_mm"][-1] for curve in curves.values())
+    bounds = {name: min(curve[name][-1] for curve in curves.values()) / share for name in DECIDE}
     enough = [
-        (steps, error, way)
+        (steps, curve["one_sample_mm"][i], way)
         for way, curve in curves.items()
-        for steps, error in zip(curve["steps"], curve["one_sample_mm"], strict=True)
-        if error <= most / share
+        for i, steps in enumerate(curve["steps"])
+        if all(curve[name][i] <= bound for name, bound in bounds.items())
     ]
-    steps, _, way = min(enough)
+    most = [(c["steps"][-1], c["one_sample_mm"][-1], way) for way, c in curves.items()]
+    steps, _, way = min(enough or most)
     return way, steps

@@ -10,7 +10,7 @@ from di2pose_lib.ablation_runs import Run, main, planned
 from di2pose_lib.ablation_tables import compared, finished_rows, mean_curves, row_error
 from di2pose_lib.config_file import load_config
 from di2pose_lib.project import project_root
-from di2pose_lib.step_curve import WAYS, fewest_steps
+from di2pose_lib.step_curve import ERRORS, WAYS, fewest_steps
 
 TINY = {
     "data.train_sequences": 8,
@@ -165,6 +165,10 @@ def test_the_curve_holds_every_way_and_number_of_steps_on_both_splits(at, curve_
             assert curve["steps"] == [1, 2, 4, 8, 16, 25, 50, 100]
             for one, mean in zip(curve["one_sample_mm"], curve["mean_of_samples_mm"], strict=True):
                 assert 0 < mean <= one
+            for error in ERRORS:
+                assert len(curve[error]) == 8 and min(curve[error]) > 0
+            for one, aligned in zip(curve[ERRORS[0]], curve["one_sample_pa_mm"], strict=True):
+                assert aligned < one
     once = [curve_row["curve"]["test"][way]["one_sample_mm"][0] for way in WAYS]
     assert len(set(once)) == 1  # one step is one step
     means, seeds = mean_curves("synthetic", "test", (7, 8), at)
@@ -173,9 +177,10 @@ def test_the_curve_holds_every_way_and_number_of_steps_on_both_splits(at, curve_
 
 
 def test_the_fewest_steps_that_keep_the_quality_by_hand():
+    bones = "one_sample_bones_mm"
     curves = {
-        "a": {"steps": [1, 4, 100], "one_sample_mm": [120.0, 101.5, 100.0]},
-        "b": {"steps": [1, 4, 100], "one_sample_mm": [120.0, 100.9, 100.5]},
+        "a": {"steps": [1, 4, 100], "one_sample_mm": [120.0, 101.5, 100.0], bones: [9.0, 9.0, 9.0]},
+        "b": {"steps": [1, 4, 100], "one_sample_mm": [120.0, 100.9, 100.5], bones: [9.0, 9.0, 9.0]},
     }
     assert fewest_steps(curves) == ("b", 4)
     assert fewest_steps(curves, share=0.98) == ("b", 4)  # of two ways the better
@@ -183,6 +188,18 @@ def test_the_fewest_steps_that_keep_the_quality_by_hand():
     assert fewest_steps(curves, share=1.0) == ("a", 100)
     with pytest.raises(ValueError, match="`curves` must hold at least one way; got none"):
         fewest_steps({})
+
+
+def test_a_way_with_less_error_but_no_body_is_not_taken():
+    curve = {"steps": [1, 4, 100], "one_sample_mm": [90.0, 95.0, 100.0]}
+    curve["one_sample_bones_mm"] = [20.0, 9.05, 9.0]
+    assert fewest_steps({"a": curve}) == ("a", 4)
+    other = {
+        **curve,
+        "one_sample_mm": [50.0, 50.0, 50.0],
+        "one_sample_bones_mm": [20.0, 20.0, 20.0],
+    }
+    assert fewest_steps({"b": other, "c": curve}) == ("b", 100), "none keeps both: all steps"
 
 
 def test_a_contrast_weighs_errors_seed_by_seed(at):
