@@ -196,20 +196,26 @@ def _errors(predictor, images, pose, seeds, counted):
     return errors
 
 
-def replay(predictor, textures, target, worst, metric):
+def replay(predictor, textures, target, record, metric):
     """A stored worst case again: (pictures uint8 (D, 3, h, w), errors in mm, a list of D).
 
-    With the predictor that was attacked, the errors are `worst["draws_mm"]` to the bit; with
-    another, this is a transfer attack.
+    With the predictor that was attacked, the errors are the record's `draws_mm` to the bit;
+    with another, this is a transfer attack.
 
     Args:
         predictor, textures, target: as in the attack.
-        worst: a record's `worst[metric]`.
-        metric: a key of `METRICS`.
+        record: of `Attack.attack`.
+        metric: a key of `METRICS`, whose worst case it is.
 
     Raises:
-        ValueError: a texture's file is not the one that was drawn.
+        ValueError: another image than the record's, or a texture's file that is not the one
+            that was drawn.
     """
+    require(
+        target.digest == record["image_sha256"],
+        f"`target` must be image {record['image']} as it was attacked; got another picture",
+    )
+    worst = record["worst"][metric]
     images = pictures(textures, target, worst["draws"])
     errors = drawn_errors(predictor, textures, target, worst["draws"])
     return images, errors[:, list(METRICS).index(metric)].tolist()

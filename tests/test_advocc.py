@@ -166,7 +166,7 @@ def test_a_stored_worst_case_rebuilds_its_picture_and_error_to_the_bit():
     for metric in METRICS:
         worst = record["worst"][metric]
         again = ToyPredictor(POSE, (20, 30), noise=30.0)
-        images, errors = replay(again, open_textures(None, 64), target, worst, metric)
+        images, errors = replay(again, open_textures(None, 64), target, record, metric)
         assert errors == worst["draws_mm"]
         for number, (image, draw) in enumerate(zip(images, worst["draws"], strict=True)):
             assert draw == attack.draw(3, worst["position"], number)
@@ -178,8 +178,8 @@ def test_a_stored_worst_case_rebuilds_its_picture_and_error_to_the_bit():
 
 def test_replaying_with_another_predictor_is_a_transfer_attack():
     attack, target = make(place=(24, 35), joints=joints_at())
-    worst = attack.attack(target, full_search)["worst"]["mpjpe_mm"]
-    _, errors = replay(ToyPredictor(POSE, (5, 5)), attack.textures, target, worst, "mpjpe_mm")
+    record = attack.attack(target, full_search)
+    _, errors = replay(ToyPredictor(POSE, (5, 5)), attack.textures, target, record, "mpjpe_mm")
     assert errors == [0.0]  # its place is not covered
 
 
@@ -244,3 +244,6 @@ def test_bad_input_is_refused_in_one_sentence():
     small = target._replace(image=torch.zeros(3, 32, 24, dtype=torch.uint8))
     with pytest.raises(ValueError, match=r"`image 3` must have shape \(3, 64, 48\); got"):
         attack.attack(small, full_search)
+    record, other = attack.attack(target, coarse_to_fine), target._replace(image=BLACK + 1)
+    with pytest.raises(ValueError, match="`target` must be image 3 as it was attacked; got"):
+        replay(attack.predictor, attack.textures, other, record, "mpjpe_mm")

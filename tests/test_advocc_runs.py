@@ -80,7 +80,7 @@ def test_records_come_in_the_order_of_the_rows_and_replay_to_the_bit(dataset, tm
         for metric in METRICS:
             worst, one = record["worst"][metric], target(dataset, record["image"])
             again = attack(draws=2)
-            _, errors = replay(again.predictor, again.textures, one, worst, metric)
+            _, errors = replay(again.predictor, again.textures, one, record, metric)
             assert errors == worst["draws_mm"]
             assert record["image_sha256"] == one.digest
 
