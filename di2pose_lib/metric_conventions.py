@@ -118,7 +118,7 @@ CONVENTIONS = {
         ),
         Convention(
             "PA-MPJPE, 14 joints",
-            "3DPW as HMR, SPIN and PARE evaluate it",
+            "HMR; 3DPW as SPIN and PARE evaluate it",
             joints="14",
             alignment="similarity",
         ),

@@ -7,7 +7,7 @@ recording (a subject of motion capture may have a skeleton in each recording).
 as `bodies.forward_kinematics` makes them, whatever the pelvis's tilt:
 
 - knee and elbow flexion: between the two bones, 0 is straight;
-- hip abduction: how far the thigh leans out of the plane across the line of the hips;
+- hip abduction: how far the thigh leans outwards along the line of the hips;
 - hip rotation: how far the knee's hinge, the normal of thigh and shank, is turned about the
   thigh from where the line of the hips has it. Told where the knee bends by `LEAST_BEND_DEG`
   or more.

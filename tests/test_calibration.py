@@ -222,13 +222,15 @@ def test_bins_hold_equal_counts_in_the_order_of_the_spread():
         assert row["rms_error_if_calibrated_mm"] == pytest.approx(wanted)
 
 
-def test_where_the_spread_is_known_to_differ_the_bins_tell_the_error():
-    samples, truth = drawn(3000, 16)
-    mask = torch.ones(3000, 3, dtype=torch.bool)
-    mask[:, 0] = False
-    table = spread_bins(samples, truth, 5, mask)
+def test_where_spreads_differ_a_calibrated_models_bins_tell_the_error():
+    points = torch.randn(2000, 17, 1, 3, generator=seeded(), dtype=torch.float64)
+    points = with_pelvis(torch.linspace(10, 100, 2000)[:, None, None, None] * points)
+    mask = torch.tensor([False, True]).expand(2000, 2)
+    table = spread_bins(points[:, 1:], points[:, 0], 4, mask)
     errors = [row["rms_error_mm"] for row in table]
     assert errors == sorted(errors) and errors[-1] > 2 * errors[0]
+    for row in table:
+        assert row["rms_error_mm"] == pytest.approx(row["rms_error_if_calibrated_mm"], rel=0.1)
 
 
 def test_the_table_of_joints_names_all_but_the_pelvis():

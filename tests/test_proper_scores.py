@@ -67,7 +67,7 @@ def crps_of_gaussian(distance):
     return SIGMA * (z * math.erf(z / math.sqrt(2)) + 2 * density - 1 / math.sqrt(math.pi))
 
 
-@pytest.mark.parametrize("count", [2, 3, 10])
+@pytest.mark.parametrize("count", [2, 5])
 @pytest.mark.parametrize("distance", [0.0, 20.0, 150.0])
 def test_the_energy_score_of_a_gaussian_is_its_closed_form_for_any_number_of_samples(
     count, distance
@@ -79,7 +79,7 @@ def test_the_energy_score_of_a_gaussian_is_its_closed_form_for_any_number_of_sam
     near(energy_score_mm(samples, with_pelvis(truth))[:, 1], energy_of_gaussian(distance))
 
 
-@pytest.mark.parametrize("count", [2, 10])
+@pytest.mark.parametrize("count", [2, 5])
 @pytest.mark.parametrize("distance", [0.0, 30.0, 120.0])
 def test_the_crps_of_a_gaussian_is_its_closed_form_for_any_number_of_samples(count, distance):
     n = 10000
