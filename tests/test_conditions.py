@@ -56,6 +56,12 @@ def test_a_row_has_the_documented_fields_and_the_interval_of_its_clusters(datase
     )  # 1 in 27 resamples holds one cluster thrice
 
 
+def test_images_of_one_cluster_are_resampled_together(dataset):
+    values, images = torch.tensor([1.0, 5.0]), torch.tensor([2, 3])  # one recording
+    row = result_row(condition(dataset), "m", "e", "all", "x", values, images)
+    assert row["mean"] == row["ci95_low"] == row["ci95_high"] == 3
+
+
 def test_all_rows_of_a_condition_resample_with_the_same_draws(dataset):
     values = torch.randn(6, generator=torch.Generator().manual_seed(1))
     images = torch.arange(6)
