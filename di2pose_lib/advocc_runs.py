@@ -13,10 +13,9 @@ import torch
 from di2pose_lib.advocc import METRICS, target
 from di2pose_lib.advocc_search import SEARCHES, agreement, most_positions
 from di2pose_lib.checks import require
+from di2pose_lib.conditions import condition_of, result_row
 from di2pose_lib.files import locked, read_json, write_json
 from di2pose_lib.progress import Progress
-from di2pose_lib.seeding import generator_for
-from di2pose_lib.statistics import cluster_bootstrap
 
 PROBE_SECONDS = 2.0
 
@@ -153,34 +152,27 @@ def advocc_values(records, metric):
     return {CLEAN: clean, WORST: worst, FRESH: fresh, BIAS: worst - fresh}
 
 
-def advocc_rows(records, clusters, grid, labels, bootstrap_samples, seed):
-    """Rows of results: means in mm with 95 % intervals, for each metric and level.
+def advocc_rows(records, dataset, grid, method, estimator, num_samples, seed):
+    """Rows of results: protocol "advocc", level 0 (clean) and the patch's size, each metric.
+
+    At the patch's size the metric itself is the error at the worst position; with `FRESH` and
+    `BIAS` behind its name it is that of fresh draws there, and the excess over them.
 
     Args:
         records: of one run.
-        clusters: int64 (n,), the cluster of each record's image (`evaluation.clusters_of`).
+        dataset: the split that was attacked.
         grid: the run's `PatchGrid`.
-        labels: {"method": …, "estimator": …}.
-        bootstrap_samples: of the intervals.
-        seed: of the intervals.
+        method, estimator: names, for the rows.
+        num_samples, seed: of the intervals.
     """
+    images = torch.tensor([record["image"] for record in records])
     rows = []
     for metric in METRICS:
         for level, values in advocc_values(records, metric).items():
-            generator = generator_for(seed, "bootstrap")
-            interval = cluster_bootstrap(values, clusters, bootstrap_samples, generator)
-            rows.append(
-                {
-                    "protocol": grid.name,
-                    "level": level,
-                    **labels,
-                    "joints": "in the image" if level == CLEAN else "outside the patch",
-                    "metric": metric,
-                    "mean": interval.mean,
-                    "ci95_low": interval.low,
-                    "ci95_high": interval.high,
-                    "seeds": 1,
-                    "n": len(values),
-                }
-            )
+            size = 0 if level == CLEAN else grid.reference_patch
+            joints = "in the image" if level == CLEAN else "outside the patch"
+            name = f"{metric}, {level}" if level in (FRESH, BIAS) else metric
+            condition = condition_of(dataset, "advocc", size, num_samples, seed, images)
+            every = torch.arange(len(values))
+            rows.append(result_row(condition, method, estimator, joints, name, values, every))
     return rows

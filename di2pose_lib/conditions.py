@@ -13,6 +13,8 @@ from di2pose_lib.evaluation import clusters_of
 from di2pose_lib.seeding import generator_for
 from di2pose_lib.statistics import cluster_bootstrap
 
+DIGITS = 4  # of the clusters' means: rows stay small
+
 
 class Condition(NamedTuple):
     """What is measured against: n images, and how their intervals are drawn."""
@@ -80,8 +82,9 @@ def condition_of(dataset, protocol, level, num_samples, seed, rows=None, visible
 
 
 def result_row(condition, method, estimator, joints, metric, values, images, groups=None):
-    """A row of results: the mean of `values` with its interval.
+    """A row of results: the mean of `values` with its interval, and the means of its clusters.
 
+    The latter, "clusters", is None where `groups` are given: their mean is no mean of clusters.
     All rows of a condition resample its clusters with the same draws.
 
     Args:
@@ -115,7 +118,18 @@ def result_row(condition, method, estimator, joints, metric, values, images, gro
         "ci95_high": interval.high,
         "seeds": 1,
         "n": len(images.unique()),
+        "clusters": None if groups is not None else _by_cluster(values, condition, images),
     }
+
+
+def _by_cluster(values, condition, images):
+    """{"names", "means", "counts"} of the values by cluster: what several seeds are joined by."""
+    names, member, counts = condition.clusters[images].unique(
+        return_inverse=True, return_counts=True
+    )
+    sums = torch.zeros(len(names), dtype=torch.float64).index_add_(0, member, values.double())
+    means = [round(mean, DIGITS) for mean in (sums / counts).tolist()]
+    return {"names": names.tolist(), "means": means, "counts": counts.tolist()}
 
 
 def joint_rows(condition, method, estimator, metric, per_joint, masks):

@@ -11,9 +11,7 @@ from di2pose_lib import advocc_runs
 from di2pose_lib.advocc import METRICS, Attack, replay, target
 from di2pose_lib.advocc_runs import (
     BIAS,
-    CLEAN,
     FRESH,
-    WORST,
     advocc_rows,
     advocc_values,
     error_table,
@@ -144,6 +142,7 @@ def records_by_hand():
     """Three images; the worst error of each exceeds the fresh one by 1, 2 and 3 mm."""
     return [
         {
+            "image": n,
             "clean_mm": dict.fromkeys(METRICS, 10.0 * n),
             "worst": {
                 metric: {"error_mm": 100.0 * n + n, "fresh_mm": 100.0 * n} for metric in METRICS
@@ -153,27 +152,25 @@ def records_by_hand():
     ]
 
 
-def test_rows_are_means_with_intervals_and_name_the_joints_that_count():
+def test_rows_are_means_and_name_the_joints_that_count(dataset):
     values = advocc_values(records_by_hand(), "mpjpe_mm")
     assert values[BIAS].tolist() == [1.0, 2.0, 3.0]
-    labels = {"method": "toy", "estimator": "point"}
-    clusters = torch.tensor([0, 0, 1])
-    rows = advocc_rows(records_by_hand(), clusters, GRID, labels, 200, 0)
+    rows = advocc_rows(records_by_hand(), dataset, GRID, "toy", "point", 200, 0)
     assert json.loads(json.dumps(rows)) == rows
     assert len(rows) == 2 * 4
-    keys = "protocol level method estimator joints metric mean ci95_low ci95_high seeds n"
-    by_level = {row["level"]: row for row in rows if row["metric"] == "pa_mpjpe_mm"}
-    assert {level: row["mean"] for level, row in by_level.items()} == {
-        CLEAN: 20.0,
-        WORST: 202.0,
-        FRESH: 200.0,
-        BIAS: 2.0,
+    found = {(row["level"], row["metric"]): row for row in rows}
+    name = "pa_mpjpe_mm"
+    wanted = {
+        (0, name): 20.0,
+        (80, name): 202.0,
+        (80, f"{name}, {FRESH}"): 200.0,
+        (80, f"{name}, {BIAS}"): 2.0,
     }
-    for level, row in by_level.items():
-        assert sorted(row) == sorted(keys.split())
-        assert row["protocol"] == "AdvOcc@80" and row["n"] == 3 and row["method"] == "toy"
-        assert row["joints"] == ("in the image" if level == CLEAN else "outside the patch")
-        assert row["ci95_low"] < row["mean"] < row["ci95_high"]
+    assert {key: found[key]["mean"] for key in wanted} == wanted
+    for row in rows:
+        assert row["protocol"] == "advocc" and row["n"] == 3 and row["method"] == "toy"
+        assert row["joints"] == ("in the image" if row["level"] == 0 else "outside the patch")
+        assert row["ci95_low"] <= row["mean"] <= row["ci95_high"]
 
 
 def test_bad_input_is_refused_in_one_sentence(dataset, tmp_path):

@@ -8,7 +8,7 @@ from di2pose_lib.conditions import check_poses, condition_of, joint_rows, result
 from di2pose_lib.statistics import cluster_bootstrap
 
 ROW_KEYS = ["protocol", "level", "method", "estimator", "joints", "metric"]
-ROW_KEYS += ["mean", "ci95_low", "ci95_high", "seeds", "n"]
+ROW_KEYS += ["mean", "ci95_low", "ci95_high", "seeds", "n", "clusters"]
 
 
 @pytest.fixture
@@ -60,6 +60,15 @@ def test_images_of_one_cluster_are_resampled_together(dataset):
     values, images = torch.tensor([1.0, 5.0]), torch.tensor([2, 3])  # one recording
     row = result_row(condition(dataset), "m", "e", "all", "x", values, images)
     assert row["mean"] == row["ci95_low"] == row["ci95_high"] == 3
+
+
+def test_a_row_brings_the_means_of_its_clusters_but_for_a_mean_of_groups(dataset):
+    values, images = torch.tensor([1.0, 5.0, 7.0]), torch.tensor([2, 3, 5])
+    row = result_row(condition(dataset), "m", "e", "all", "x", values, images)
+    assert row["clusters"] == {"names": [1, 2], "means": [3.0, 7.0], "counts": [2, 1]}
+    groups = torch.tensor([0, 0, 1])
+    row = result_row(condition(dataset), "m", "e", "all", "x", values, images, groups)
+    assert row["mean"] == 5 and row["clusters"] is None
 
 
 def test_all_rows_of_a_condition_resample_with_the_same_draws(dataset):

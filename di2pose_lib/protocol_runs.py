@@ -1,0 +1,153 @@
+"""Run the protocols of occlusion: three training seeds at scale lesson, and rows of each.
+
+`python -m di2pose_lib.protocol_runs --help`. A run is one protocol on one data source with one
+training seed. It leaves one small row file; what exists is skipped, and a run that was killed
+continues. The seed of the finished pipeline is not trained again.
+"""
+
+import argparse
+import sys
+
+from di2pose_lib import ablations, protocols
+from di2pose_lib.advocc import Attack
+from di2pose_lib.advocc_runs import advocc_rows, expected_cost
+from di2pose_lib.advocc_runs import run as attack_images
+from di2pose_lib.advocc_search import COARSE_TO_FINE
+from di2pose_lib.checks import require
+from di2pose_lib.config import SOURCES
+from di2pose_lib.config_file import load_config, to_dict
+from di2pose_lib.estimators import SOFT
+from di2pose_lib.evaluation import DI2POSE
+from di2pose_lib.files import fingerprint, locked, write_json
+from di2pose_lib.patch_grid import patch_grid
+from di2pose_lib.predictors import FeaturePredictor
+from di2pose_lib.project import LIBRARY_DIGEST, Pipeline, finished_pipeline, project_root
+from di2pose_lib.source_record import check_record, read_record
+from di2pose_lib.sources import open_source
+from di2pose_lib.textures import open_textures
+
+PARAMS = {"synthetic": "params.yaml", "mocap": "pipelines/mocap/params.yaml"}
+SEEDS = (2, 3, 4)  # the pipelines' own, and the next two
+OCCLUSION = "occlusion"
+PATCHES = {"advocc 40": 40, "advocc 80": 80}
+NAMES = (OCCLUSION, *PATCHES)
+
+ATTACKED = 200  # images
+DRAWS, FRESH_DRAWS = 3, 3
+GALLERY = 12  # worst cases whose patches are kept
+
+
+class Run:
+    """One protocol on one data source with one training seed.
+
+    Attributes:
+        config: its whole `Config`.
+        row_path: where its rows are, or will be.
+    """
+
+    def __init__(self, base, name, source, seed, root=None):
+        require(name in NAMES, f"`name` must be one of {', '.join(NAMES)}; got {name!r}")
+        self.name, self.root = name, root or project_root()
+        self.config = ablations.changed(base, {"data.source": source, "seed": seed})
+        self.values = {"protocol": name, **self._settings(), "config": _trained_from(self.config)}
+        files = read_record(self.config).get("identity")
+        key = fingerprint([self.values, files])
+        folder = self.root / "pipelines" / "protocols" / "results" / source
+        self.row_path = folder / f"{name.replace(' ', '')}-{seed}-{key}.json"
+        self.store = self.root / "scratch" / "protocols" / f"{source}-{seed}"
+
+    def _settings(self):
+        if self.name == OCCLUSION:
+            return protocols.settings()
+        return {"attacked": ATTACKED, "draws": DRAWS, "fresh_draws": FRESH_DRAWS}
+
+    def pipeline(self):
+        """The finished pipeline where it is this run's, else one of its own in scratch/."""
+        finished = finished_pipeline(PARAMS[self.config.data.source])
+        if finished and to_dict(finished.config) == to_dict(self.config):
+            return finished
+        return Pipeline(self.config, self.store)
+
+    def go(self):
+        """Train what is missing, measure, and write the rows."""
+        with locked(self.store):
+            found = protocols.trained(self.pipeline())
+            if self.name == OCCLUSION:
+                measured = protocols.occlusion_rows(found)
+            else:
+                measured = self._attack(found)
+            made_by = {"library": LIBRARY_DIGEST[:16], "from": self.values}
+            write_json(self.row_path, {**made_by, **measured})
+
+    def _attack(self, found):
+        """{"errors": rows, "gallery": the records of the worst cases, without their tables}."""
+        test, seed = found.data["test"], self.config.seed
+        grid = patch_grid(PATCHES[self.name], test.image_size)
+        predictor = FeaturePredictor(found.encoder, found.model, SOFT)
+        textures = open_textures(None, test.image_size[0])
+        attack = Attack(predictor, textures, grid, seed, DRAWS, FRESH_DRAWS)
+        rows = protocols.spread_rows(test, ATTACKED)
+        cost = expected_cost(attack, test, len(rows), COARSE_TO_FINE)
+        print(f"{self.name}: at most {cost.seconds / 60:.0f} minutes are expected", flush=True)
+        identity = {"library": LIBRARY_DIGEST, "config": _trained_from(self.config)}
+        folder = self.store / self.name.replace(" ", "") / fingerprint(identity)
+        records = attack_images(attack, test, rows, COARSE_TO_FINE, folder, identity)
+        samples = self.config.evaluation.bootstrap_samples
+        errors = advocc_rows(records, test, grid, DI2POSE, SOFT, samples, seed)
+        worst = sorted(records, key=lambda r: -r["worst"]["mpjpe_mm"]["error_mm"])[:GALLERY]
+        gallery = [{k: v for k, v in r.items() if k != "errors_mm"} for r in worst]
+        return {"errors": errors, "gallery": gallery}
+
+
+def _trained_from(config):
+    """All that the rows depend on, but for the code and the source's files, for JSON."""
+    return ablations.run_values(config, ablations.DENOISER)
+
+
+def planned(base, names, sources, seeds, root=None):
+    """`Run`s in the order of running: each seed's protocols together."""
+    return [
+        Run(base, name, source, seed, root)
+        for source in sources
+        for seed in seeds
+        for name in names
+    ]
+
+
+def main(arguments):
+    """Command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m di2pose_lib.protocol_runs", description=__doc__
+    )
+    parser.add_argument("--protocol", nargs="+", choices=NAMES, default=list(NAMES))
+    parser.add_argument("--source", nargs="+", choices=SOURCES, default=list(SOURCES))
+    parser.add_argument("--seed", nargs="+", type=int, default=list(SEEDS))
+    parser.add_argument("--plan", action="store_true", help="say what is missing, run nothing")
+    chosen = parser.parse_args(arguments)
+    try:
+        base = load_config(project_root() / PARAMS["synthetic"])
+        plan = planned(base, chosen.protocol, chosen.source, chosen.seed)
+        missing = [run for run in plan if not run.row_path.is_file()]
+        print(f"{len(plan)} runs, {len(missing)} of them missing", flush=True)
+        if chosen.plan:
+            return 0
+        for source in chosen.source:
+            config = ablations.changed(base, {"data.source": source})
+            check_record(config, open_source(config))
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    failed = 0
+    for number, run in enumerate(missing, start=1):
+        name = f"{run.name}, {run.config.data.source}, seed {run.config.seed}"
+        print(f"run {number}: {name}", flush=True)
+        try:
+            run.go()
+        except ValueError as error:  # a training that diverged: the others go on
+            failed += 1
+            print(f"error: {name}: {error}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
