@@ -24,13 +24,9 @@ import sys
 
 from di2pose_lib import comparisons
 from di2pose_lib.checks import require
-from di2pose_lib.comparisons import FEWEST_SEEDS
 from di2pose_lib.files import write_text
 from di2pose_lib.ledger_analogues import (
-    LICENSED,
     MEASURED,
-    NOT_RUN,
-    QUOTED,
     SLIP,
     SLIPS,
     STATUSES,
@@ -39,14 +35,13 @@ from di2pose_lib.ledger_analogues import (
 from di2pose_lib.ledger_claims import decide
 from di2pose_lib.ledger_outcomes import PAPERS
 from di2pose_lib.ledger_results import ABLATIONS, BENCHMARK, BENCHMARK_FILE, SOURCES, Results
+from di2pose_lib.ledger_tables import CLAIM, claim_rows, incomplete
 from di2pose_lib.paper_numbers import numbers, read_csv
 from di2pose_lib.project import project_root
 
 LEDGER = "results/ledger.csv"
 CLAIMS = "paper/claims.csv"
-CLAIM = "claim"  # in the place of a column's name
 DIGITS = 2
-MOST_LINES = 15  # of verdicts in the README
 
 _OWN = ("value", "ci95", "status", "command", "verdict", "seeds", "ci95_over", "measure")
 _FIRST = {"value": "our_value", "ci95": "our_ci95"}
@@ -76,11 +71,6 @@ COMMANDS = {  # what makes a file of results: a command, or one for each source
     "plausibility": _EXPERIMENTS,
 }
 WITHOUT_DATA = {BENCHMARK: "untrained networks", PAPERS: "the paper's own numbers"}
-WHY = {  # there is no effect to show
-    QUOTED: "no rival here yet",
-    LICENSED: "nothing like it in these data",
-}
-TITLES = {"synthetic": "synthetic", "mocap": "motion capture"}
 
 
 def read_claims(root=None):
@@ -121,69 +111,6 @@ def write(root=None):
     table.writerows(rows)
     write_text(root / LEDGER, text.getvalue())
     return rows
-
-
-def incomplete(rows):
-    """The rows that wait for experiments: not run, with too few seeds, or slips without ours."""
-    return [row for row in rows if _waits(row, "") or _waits(row, "mocap_")]
-
-
-def _waits(row, prefix):
-    status, command = row[f"{prefix}status"], row[f"{prefix}command"]
-    if status == NOT_RUN:
-        return True
-    if not command:
-        return False
-    few = command == COMMANDS[ABLATIONS] and int(row[f"{prefix}seeds"] or 0) < FEWEST_SEEDS
-    value = row[f"{prefix}value" if prefix else "our_value"]
-    return few or (status == SLIP and not value)
-
-
-def claim_rows(rows):
-    """The rows of claims."""
-    return [row for row in rows if row["column"] == CLAIM]
-
-
-def markdown_verdicts(rows):
-    """(columns, rows) of the claims for a reader: effect and verdict on each data source."""
-    columns = ["claim", "paper", "where", "the paper's"]
-    for title in TITLES.values():
-        columns += [f"{title}: effect", "verdict"]
-    table = []
-    for row in claim_rows(rows):
-        paper = f"{row['paper_value']} {row['unit']}".strip()
-        cells = [row["note"], row["source"], row["table"], paper or "–"]
-        for prefix in ("", "mocap_"):
-            cells += [_shown(row, prefix), _word(row, prefix)]
-        table.append(cells)
-    return columns, table
-
-
-def readme_lines(rows, claims):
-    """At most 15 lines of Markdown: the claims that the README shows, with both verdicts.
-
-    Args:
-        rows: of the ledger.
-        claims: of `read_claims`.
-
-    Raises:
-        ValueError: more claims than lines, or none.
-    """
-    wanted = {(claim["source"], claim["id"]): claim["claim"] for claim in claims if claim["readme"]}
-    require(
-        1 <= len(wanted) <= MOST_LINES,
-        f"{CLAIMS} must mark 1 to {MOST_LINES} claims for the README; got {len(wanted)}",
-    )
-    lines = []
-    for row in claim_rows(rows):
-        if (row["source"], row["row"]) in wanted:
-            words = [
-                f"{title}: **{_word(row, prefix)}**, {_shown(row, prefix)}"
-                for title, prefix in zip(TITLES.values(), ("", "mocap_"), strict=True)
-                if row[f"{prefix}verdict"]
-            ]
-            lines.append(f"* {wanted[row['source'], row['row']]}. {'; '.join(words)}.")
-    return lines
 
 
 def _number_row(number, results):
@@ -265,24 +192,6 @@ def _interval(value, over):
     if value is None or not over or not math.isfinite(value.low + value.high):
         return ""
     return f"[{_rounded(value.low)}, {_rounded(value.high)}]"
-
-
-def _shown(row, prefix):
-    """An effect for a reader: "+1.20 mm [0.30, 2.10], 3 seeds", or why there is none."""
-    value = row[f"{prefix}value" if prefix else "our_value"]
-    if not value:
-        status = row[f"{prefix}status"]
-        return WHY.get(status, status) or "–"
-    sign = "" if value.startswith("-") else "+"
-    seeds = row[f"{prefix}seeds"]
-    interval = row[f"{prefix}ci95" if prefix else "our_ci95"]
-    parts = [f"{sign}{value} {row['unit']}".strip(), interval]
-    trained = f", {seeds} seed{'s' if seeds != '1' else ''}" if seeds else ""
-    return " ".join(part for part in parts if part) + trained
-
-
-def _word(row, prefix):
-    return row[f"{prefix}verdict"] or "–"
 
 
 def main():

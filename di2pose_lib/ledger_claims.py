@@ -32,7 +32,7 @@ from di2pose_lib.ledger_analogues import (
     RIVALS,
 )
 from di2pose_lib.ledger_outcomes import Outcome, not_run, trained, without
-from di2pose_lib.ledger_results import ABLATIONS, Selection, minus, scaled
+from di2pose_lib.ledger_results import ABLATION, ABLATIONS, Selection, minus, scaled
 from di2pose_lib.paper_numbers import DI2POSE
 
 
@@ -74,13 +74,14 @@ def selection(text):
 
 def _ablation(source, results, name, setting=None):
     table = ablations.table_of(name)
+    require(table.favourite is not None, f"table {name} has contrasts, no favourite")
     found = ablation_tables.compared(table, source, root=results.root)
     others = [one for one in found if one.setting != table.favourite]
     if setting is not None:
         others = [one for one in others if one.setting == setting]
         require(len(others) == 1, f"table {name}: no other setting is called {setting!r}")
     if any(one.worse_by is None for one in others):
-        return not_run(f"ablation {name}: {setting or 'all'} above {table.favourite}", ABLATIONS)
+        return not_run(f"{ABLATION}{name}: {setting or 'all'} above {table.favourite}", ABLATIONS)
     nearest = min(others, key=lambda one: one.worse_by.mean)
     words = {one.verdict for one in others}
     word = comparisons.UNDECIDED
@@ -92,7 +93,7 @@ def _ablation(source, results, name, setting=None):
             (one for one in others if one.verdict == word), key=lambda one: one.worse_by.mean
         )
     of = f", the nearest of {len(others)}" if len(others) > 1 else ""
-    what = f"ablation {name}: {nearest.setting} above {table.favourite}{of}"
+    what = f"{ABLATION}{name}: {nearest.setting} above {table.favourite}{of}"
     return Outcome(MEASURED, word, nearest.worse_by, "mm", "seeds", what, ABLATIONS)
 
 
@@ -101,8 +102,8 @@ def _contrast(source, results, name, claim):
     found = {c[0]: c[1] for c in ablation_tables.claims(table, source, root=results.root)}
     require(claim in found, f"table {name}: no contrast is called {claim!r}")
     if found[claim] is None:
-        return not_run(f"ablation {name}: {claim}", ABLATIONS)
-    return trained(found[claim], "mm", "seeds", f"ablation {name}: {claim}", ABLATIONS)
+        return not_run(f"{ABLATION}{name}: {claim}", ABLATIONS)
+    return trained(found[claim], "mm", "seeds", f"{ABLATION}{name}: {claim}", ABLATIONS)
 
 
 def _by_seed(source, results, name, setting, other, difference):
@@ -120,7 +121,7 @@ def _code_use(source, results, name, setting, other):
         used = (100 * row["code_use"]["codes_used_share"] for row in (first, second))
         return next(used) - next(used)
 
-    what = f"ablation {name}: share of codes used, {setting} above {other}"
+    what = f"{ABLATION}{name}: share of codes used, {setting} above {other}"
     effect = _by_seed(source, results, name, setting, other, difference)
     return trained(effect, "%", "seeds", what, ABLATIONS) if effect else not_run(what, ABLATIONS)
 
@@ -132,7 +133,7 @@ def _within(source, results, percent, name, setting, other):
         own, least = (ablation_tables.row_error(row, metric) for row in (first, second))
         return float(percent) - 100 * (own / least - 1)
 
-    what = f"ablation {name}: what is left of {percent} % above {other}, {setting}"
+    what = f"{ABLATION}{name}: what is left of {percent} % above {other}, {setting}"
     effect = _by_seed(source, results, name, setting, other, difference)
     return trained(effect, "%", "seeds", what, ABLATIONS) if effect else not_run(what, ABLATIONS)
 
@@ -177,14 +178,6 @@ def _unit(own):
     return units.get(metric.rsplit("_", 1)[-1], "")
 
 
-def _better(source, results, method, rival, rows):
-    return _rise(source, results, method, rival, rows)
-
-
-def _steadier(source, results, method, rival, rows, base):
-    return _rise(source, results, method, rival, rows, base)
-
-
 def _rise(source, results, method, rival, *texts):
     """The rival's error, or its rise from the second rows to the first, less the method's."""
     found, names = _selections(source, *texts), [_in_rows(method), _in_rows(rival)]
@@ -217,8 +210,8 @@ COMPARISONS = {  # name: (function, how many arguments it takes)
     "within": (_within, (4,)),
     "above": (_above, (2,)),
     "within rows": (_within_rows, (3,)),
-    "better": (_better, (3,)),
-    "steadier": (_steadier, (4,)),
+    "better": (_rise, (3,)),
+    "steadier": (_rise, (4,)),
     "exact": (ledger_checks.equation, (2,)),
     "slow steps": (ledger_checks.slow_steps, (0,)),
     "table 6 average": (ledger_checks.table_6_average, (0,)),

@@ -23,6 +23,7 @@ OTHER_ESTIMATORS = (estimators.ARGMAX, estimators.MEAN, estimators.SOFT)
 
 SOURCES = ("synthetic", "mocap")
 ABLATIONS, BENCHMARK = "ablations", "inference benchmark"  # what is no file of rows
+ABLATION = "ablation "  # how what was measured begins, where it was by an ablation
 BENCHMARK_FILE = "benchmarks/results/inference_cpu.json"
 NEEDED = {"method", "estimator", "joints", "metric", "mean", "ci95_low", "ci95_high", "seeds"}
 DEFAULTS = {"method": evaluation.DI2POSE, "joints": "all", "metric": "mpjpe_mm"}
@@ -142,7 +143,7 @@ class Results:
         if not rows:
             return None
         errors = [ablation_tables.row_error(row, metric) for row in rows]
-        return Measured(seed_interval(errors), "seeds", f"ablation {table.name}: {name}, {metric}")
+        return Measured(seed_interval(errors), "seeds", f"{ABLATION}{table.name}: {name}, {metric}")
 
     def milliseconds(self, steps):
         """(time of one pose of scale lesson in so many steps of inference, where); or None."""
