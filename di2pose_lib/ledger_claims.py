@@ -75,7 +75,7 @@ def selection(text):
 def _ablation(source, results, name, setting=None):
     table = ablations.table_of(name)
     require(table.favourite is not None, f"table {name} has contrasts, no favourite")
-    found = ablation_tables.compared(table, source, root=results.root)
+    found = results.compared(table, source)
     others = [one for one in found if one.setting != table.favourite]
     if setting is not None:
         others = [one for one in others if one.setting == setting]
@@ -99,7 +99,7 @@ def _ablation(source, results, name, setting=None):
 
 def _contrast(source, results, name, claim):
     table = ablations.table_of(name)
-    found = {c[0]: c[1] for c in ablation_tables.claims(table, source, root=results.root)}
+    found = {text: effect for text, effect, _ in results.contrasts(table, source)}
     require(claim in found, f"table {name}: no contrast is called {claim!r}")
     if found[claim] is None:
         return not_run(f"{ABLATION}{name}: {claim}", ABLATIONS)

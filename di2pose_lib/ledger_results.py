@@ -73,7 +73,7 @@ class Results:
 
     def __init__(self, root):
         self.root = root
-        self._rows, self._finished = {}, {}
+        self._rows, self._ablations = {}, {}
 
     def rows(self, source, file):
         """The rows of a file; none where it does not exist.
@@ -132,10 +132,22 @@ class Results:
 
     def finished(self, table, source):
         """{setting: {seed: row}} of an ablation."""
-        if (table.name, source) not in self._finished:
-            found = ablation_tables.finished_rows(table, source, root=self.root)
-            self._finished[table.name, source] = found
-        return self._finished[table.name, source]
+        return self._of_ablation(ablation_tables.finished_rows, table, source)
+
+    def compared(self, table, source):
+        """`ablation_tables.compared` of an ablation."""
+        return self._of_ablation(ablation_tables.compared, table, source)
+
+    def contrasts(self, table, source):
+        """`ablation_tables.claims` of an ablation."""
+        return self._of_ablation(ablation_tables.claims, table, source)
+
+    def _of_ablation(self, function, table, source):
+        """What a function finds, read once."""
+        key = (function.__name__, table.name, source)
+        if key not in self._ablations:
+            self._ablations[key] = function(table, source, root=self.root)
+        return self._ablations[key]
 
     def setting(self, source, table, name, metric):
         """The `Measured` error of an ablation's setting; None where no run has finished."""
@@ -146,13 +158,18 @@ class Results:
         return Measured(seed_interval(errors), "seeds", f"{ABLATION}{table.name}: {name}, {metric}")
 
     def milliseconds(self, steps):
-        """(time of one pose of scale lesson in so many steps of inference, where); or None."""
+        """(time of one pose of scale lesson in so many steps of inference, where); or None.
+
+        The benchmark's times are a constant and so many times that of a step.
+        """
         path = self.root / BENCHMARK_FILE
         if not path.is_file():
             return None
         found = read_json(path)
         by_steps = found["cases"]["lesson"]["1"]["ms_per_pose_by_steps"]
-        return by_steps[str(steps)], f"{found['device']}, {found['threads']} threads"
+        one, many = by_steps["1"], by_steps["100"]
+        where = f"{found['device']}, {found['threads']} threads"
+        return one + (steps - 1) * (many - one) / 99, where
 
 
 def _fixed(selection):
