@@ -2,9 +2,8 @@
 
 `python benchmarks/inference.py [OUT.json]`: float32 on all cores, or on the GPU where there is
 one. The networks are untrained: their sizes alone count. A pose costs one pass of the encoder,
-one reverse step for each step of inference, and one decoding; the three are timed in turns,
-and the ratio of 64 to one is of one run. At the paper's sizes the encoder is left out: it is
-ViTPose-B, whose weights come from outside.
+one reverse step for each step of inference, and one decoding; the parts are timed in turns, and
+the ratio of 64 to one is of one run.
 """
 
 import json
@@ -15,31 +14,32 @@ import time
 from pathlib import Path
 
 import torch
-from sampler import LESSON, PAPER
 
 from di2pose_lib.config_file import load_config
-from di2pose_lib.denoiser import Denoiser
+from di2pose_lib.diffusion_training import make_denoiser, make_schedule
 from di2pose_lib.encoder import ImageEncoder
 from di2pose_lib.sampler import sample
 from di2pose_lib.tokenizer import PoseTokenizer
-from di2pose_lib.transitions import OccludeReplaceSchedule
 
 ROOT = Path(__file__).resolve().parent.parent
 STEPS = (1, 2, 4, 8, 16, 25, 50, 100)
-CASES = {  # name: parameters, denoiser, batches, turns, reverse steps that are timed
-    "lesson": ("params.yaml", LESSON, (1, 64), 5, 8),
-    "paper": ("pipelines/paper/params.yaml", PAPER, (1, 64), 2, 1),
+BATCHES = (1, 64)
+CASES = {  # name: parameters, turns, reverse steps that are timed
+    "lesson": ("params.yaml", 5, 8),
+    "paper": ("pipelines/paper/params.yaml", 2, 1),
 }
 
 
-def milliseconds(config, sizes, batch, turns, steps, where):
+def milliseconds(config, batch, turns, steps, where):
     """{part: median milliseconds for a whole batch}."""
-    schedule = OccludeReplaceSchedule(sizes.num_codes, sizes.num_steps).to(where)
-    denoiser = Denoiser(sizes).eval().to(where)
+    schedule = make_schedule(config).to(where)
+    encoder = ImageEncoder(config.encoder, config.data.image_size).eval().to(where)
+    denoiser = make_denoiser(config, encoder.feature_shape).eval().to(where)
     tokenizer = PoseTokenizer(config.tokenizer.sizes).eval().to(where)
+    num_tokens = config.tokenizer.sizes.num_tokens
     images = torch.zeros(batch, 3, *config.data.image_size, dtype=torch.uint8, device=where)
-    features = torch.randn(batch, sizes.condition_tokens, sizes.condition_width, device=where)
-    tokens = torch.zeros(batch, sizes.num_tokens, dtype=torch.int64, device=where)
+    features = encoder(images)
+    tokens = torch.zeros(batch, num_tokens, dtype=torch.int64, device=where)
     memory = denoiser.condition_memory(features)
 
     def reverse():
@@ -48,7 +48,7 @@ def milliseconds(config, sizes, batch, turns, steps, where):
             denoiser,
             schedule,
             memory,
-            sizes.num_tokens,
+            num_tokens,
             steps,
             generators,
             batch_size=batch,
@@ -56,13 +56,11 @@ def milliseconds(config, sizes, batch, turns, steps, where):
         )
 
     parts = {
+        "encoder": lambda: encoder(images),
         "condition": lambda: denoiser.condition_memory(features),
         "reverse step": reverse,
         "decoding": lambda: tokenizer.decode(tokens),
     }
-    if config.encoder.backbone == "small":
-        encoder = ImageEncoder(config.encoder, config.data.image_size).eval().to(where)
-        parts["encoder"] = lambda: encoder(images)
     spent = {name: [] for name in parts}
     for turn in range(turns + 1):
         for name, part in parts.items():
@@ -86,12 +84,12 @@ def main():
         "torch": torch.__version__,
         "cases": {},
     }
-    for name, (params, sizes, batches, turns, steps) in CASES.items():
+    for name, (params, turns, steps) in CASES.items():
         config = load_config(ROOT / params)
         result["cases"][name] = {}
-        for batch in batches:
+        for batch in BATCHES:
             with torch.no_grad():
-                parts = milliseconds(config, sizes, batch, turns, steps, where)
+                parts = milliseconds(config, batch, turns, steps, where)
             once = sum(ms for part, ms in parts.items() if part != "reverse step")
             result["cases"][name][str(batch)] = {
                 "ms_for_the_batch": parts,
@@ -100,7 +98,7 @@ def main():
                 },
             }
         one, many = (
-            result["cases"][name][str(batch)]["ms_per_pose_by_steps"]["25"] for batch in batches
+            result["cases"][name][str(batch)]["ms_per_pose_by_steps"]["25"] for batch in BATCHES
         )
         result["cases"][name]["one_over_64_at_25_steps"] = one / many
         print(name, json.dumps(result["cases"][name], indent=1), flush=True)

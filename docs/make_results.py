@@ -125,7 +125,7 @@ def _per_pose(inference):
             inference["cases"][scale][batch]["ms_per_pose_by_steps"]["25"] for batch in ("1", "64")
         )
         each.append(f"{one:.0f} ms for one picture and {many:.0f} ms each for 64 at scale {scale}")
-    return f"* A pose in 25 steps of inference takes {'; '.join(each)} (there without the encoder)."
+    return f"* A pose in 25 steps of inference takes {'; '.join(each)}."
 
 
 def speed():
