@@ -204,10 +204,8 @@ def main():
     claims = claim_rows(rows)
     print(f"{LEDGER}: {len(rows) - len(claims)} numbers, {len(claims)} claims")
     for word in (comparisons.HOLDS, comparisons.FAILS, comparisons.UNDECIDED):
-        counts = [sum(row[f"{p}verdict"] == word for row in claims) for p in ("", "mocap_")]
-        print(
-            f"  {word}: {counts[0]} on synthetic data or by arithmetic, {counts[1]} on motion capture"
-        )
+        own, mocap = (sum(row[f"{p}verdict"] == word for row in claims) for p in ("", "mocap_"))
+        print(f"  {word}: {own} on synthetic data or by arithmetic, {mocap} on motion capture")
     waiting = len(incomplete(rows))
     if waiting:
         print(f"  {waiting} rows wait for experiments that have not been run")
