@@ -1,0 +1,222 @@
+"""Verdicts on the papers' claims: the comparisons that `decided_by` in paper/claims.csv names.
+
+`decided_by` is a comparison and its arguments, apart by " | ". Rows of results are selected as
+"file; field=value; field=value" (`ledger_results.Selection`). Every comparison says how much
+speaks for the claim: an effect that is above 0 where the claim holds, with its interval.
+
+`ablation | table`: every setting of an ablation is worse than the favourite; the nearest shows.
+`ablation | table | setting`: this setting is worse than the favourite.
+`contrast | table | claim`: the ablation's contrast is above 0.
+`code use | table | setting | other`: the setting uses more of its codes than the other.
+`within | percent | table | setting | other`: the setting's error is within so many percent of the
+other's.
+`above | rows | rows`: the first error is above the second.
+`within rows | percent | rows | rows`: the first is at most so many percent above the second.
+`better | method | rival | rows`: the rival's error is above the method's, in these rows of both.
+`steadier | method | rival | rows | rows`: so is its rise from the second rows to the first.
+`exact | file | field`: the largest deviation in the check of an equation is rounding.
+`slow steps`: most of the time that a pose takes goes into steps after the first.
+`table 6 average`, `largest rise | metric | percent`, `values of tanh | L`: arithmetic.
+`another method`: nothing here is like it. `sequence models`: out of scope.
+"""
+
+from di2pose_lib import ablation_tables, ablations, comparisons, evaluation, ledger_checks
+from di2pose_lib.checks import require
+from di2pose_lib.comparisons import seed_interval
+from di2pose_lib.ledger_analogues import (
+    KNOWN_ACTIONS,
+    LICENSED,
+    MEASURED,
+    OUT_OF_SCOPE,
+    QUOTED,
+    RIVALS,
+)
+from di2pose_lib.ledger_outcomes import Outcome, not_run, trained, without
+from di2pose_lib.ledger_results import ABLATION, ABLATIONS, Selection, minus, scaled
+from di2pose_lib.paper_numbers import DI2POSE
+
+
+def decide(decided_by, source, results):
+    """The `Outcome` of a claim on one data source, from `Results`.
+
+    Raises:
+        ValueError: a comparison that does not exist, or whose arguments do not fit.
+    """
+    name, *arguments = (part.strip() for part in decided_by.split("|"))
+    known = ", ".join(COMPARISONS)
+    require(name in COMPARISONS, f"`decided_by` must begin with one of {known}; got {name!r}")
+    function, counts = COMPARISONS[name]
+    require(
+        len(arguments) in counts,
+        f"`decided_by`: {name!r} takes {' or '.join(map(str, counts))} arguments; "
+        f"got {len(arguments)}",
+    )
+    return function(source, results, *arguments)
+
+
+def selection(text):
+    """The `Selection` that "file; field=value; …" says; a level is a number.
+
+    Raises:
+        ValueError: a field without a value.
+    """
+    file, *parts = (part.strip() for part in text.split(";"))
+    fields = {}
+    for part in parts:
+        require("=" in part, f"rows must be selected as 'field=value'; got {part!r}")
+        key, value = part.split("=", 1)
+        fields[key] = float(value) if key == "level" else value
+    return Selection(file, fields)
+
+
+# -- from the ablations ----------------------------------------------------------------------------
+
+
+def _ablation(source, results, name, setting=None):
+    table = ablations.table_of(name)
+    require(table.favourite is not None, f"table {name} has contrasts, no favourite")
+    found = results.compared(table, source)
+    others = [one for one in found if one.setting != table.favourite]
+    if setting is not None:
+        others = [one for one in others if one.setting == setting]
+        require(len(others) == 1, f"table {name}: no other setting is called {setting!r}")
+    if any(one.worse_by is None for one in others):
+        return not_run(f"{ABLATION}{name}: {setting or 'all'} above {table.favourite}", ABLATIONS)
+    nearest = min(others, key=lambda one: one.worse_by.mean)
+    words = {one.verdict for one in others}
+    word = comparisons.UNDECIDED
+    if words == {comparisons.HOLDS}:
+        word = comparisons.HOLDS
+    elif comparisons.FAILS in words:
+        word = comparisons.FAILS
+        nearest = min(
+            (one for one in others if one.verdict == word), key=lambda one: one.worse_by.mean
+        )
+    of = f", the nearest of {len(others)}" if len(others) > 1 else ""
+    what = f"{ABLATION}{name}: {nearest.setting} above {table.favourite}{of}"
+    return Outcome(MEASURED, word, nearest.worse_by, "mm", "seeds", what, ABLATIONS)
+
+
+def _contrast(source, results, name, claim):
+    table = ablations.table_of(name)
+    found = {text: effect for text, effect, _ in results.contrasts(table, source)}
+    require(claim in found, f"table {name}: no contrast is called {claim!r}")
+    if found[claim] is None:
+        return not_run(f"{ABLATION}{name}: {claim}", ABLATIONS)
+    return trained(found[claim], "mm", "seeds", f"{ABLATION}{name}: {claim}", ABLATIONS)
+
+
+def _by_seed(source, results, name, setting, other, difference):
+    """Interval over the seeds that have both settings of `difference(row, row)`; or None."""
+    finished = results.finished(ablations.table_of(name), source)
+    for wanted in (setting, other):
+        require(wanted in finished, f"table {name}: no setting is called {wanted!r}")
+    first, second = finished[setting], finished[other]
+    values = [difference(first[seed], second[seed]) for seed in sorted(first.keys() & second)]
+    return seed_interval(values) if values else None
+
+
+def _code_use(source, results, name, setting, other):
+    def difference(first, second):
+        used = (100 * row["code_use"]["codes_used_share"] for row in (first, second))
+        return next(used) - next(used)
+
+    what = f"{ABLATION}{name}: share of codes used, {setting} above {other}"
+    effect = _by_seed(source, results, name, setting, other, difference)
+    return trained(effect, "%", "seeds", what, ABLATIONS) if effect else not_run(what, ABLATIONS)
+
+
+def _within(source, results, percent, name, setting, other):
+    metric = ablations.table_of(name).primary
+
+    def difference(first, second):
+        own, least = (ablation_tables.row_error(row, metric) for row in (first, second))
+        return float(percent) - 100 * (own / least - 1)
+
+    what = f"{ABLATION}{name}: what is left of {percent} % above {other}, {setting}"
+    effect = _by_seed(source, results, name, setting, other, difference)
+    return trained(effect, "%", "seeds", what, ABLATIONS) if effect else not_run(what, ABLATIONS)
+
+
+# -- from rows of results --------------------------------------------------------------------------
+
+
+def _selections(source, *texts):
+    """The `Selection`s; None where the source's data have no such action."""
+    found = [selection(text) for text in texts]
+    actions = {s.fields.get("action", "all") for s in found}
+    return found if actions <= {"all", *KNOWN_ACTIONS[source]} else None
+
+
+def _above(source, results, first, second):
+    return _pair(source, results, first, second, None)
+
+
+def _within_rows(source, results, percent, first, second):
+    return _pair(source, results, first, second, float(percent))
+
+
+def _pair(source, results, first, second, percent):
+    """First − second; or what is left of so many percent of the second above it."""
+    found = _selections(source, first, second)
+    if found is None:
+        return without(LICENSED, "the data have no such actions")
+    measured = results.together(source, found)
+    if measured is None:
+        return not_run(f"{first} | {second}", found[0].file)
+    (a, _, named), (b, _, other) = measured
+    what, effect = f"{named} above {other}", minus(a, b)
+    if percent is not None:
+        what = f"what is left of {percent:g} %: {what}"
+        effect = minus(scaled(b, 1 + percent / 100), a)
+    return trained(effect, _unit(found[0]), "images", what, found[0].file)
+
+
+def _unit(own):
+    metric = own.fields.get("metric", "mpjpe_mm")
+    units = {"mm": "mm", "ms": "ms", "percent": "%"}
+    return units.get(metric.rsplit("_", 1)[-1], "")
+
+
+def _rise(source, results, method, rival, *texts):
+    """The rival's error, or its rise from the second rows to the first, less the method's."""
+    found, names = _selections(source, *texts), [_in_rows(method), _in_rows(rival)]
+    if None in names:
+        return without(QUOTED, "a rival that is not implemented here")
+    if found is None:
+        return without(LICENSED, "the data have no such actions")
+    rises, words = [], []
+    for name in names:
+        own = [Selection(s.file, {"method": name, **s.fields}) for s in found]
+        measured = results.together(source, own)
+        if measured is None:
+            return not_run(f"{rival} above {method}: {' | '.join(texts)}", found[0].file)
+        values = [each.value for each in measured]
+        rises.append(minus(*values) if len(values) == 2 else values[0])
+        words.append(" less ".join(each.what for each in measured))
+    what = f"{words[1]} above {words[0]}"
+    return trained(minus(rises[1], rises[0]), _unit(found[0]), "images", what, found[0].file)
+
+
+def _in_rows(method):
+    """`method` of our rows; None for a rival that is not implemented here."""
+    return evaluation.DI2POSE if method == DI2POSE else RIVALS.get(method)
+
+
+COMPARISONS = {  # name: (function, how many arguments it takes)
+    "ablation": (_ablation, (1, 2)),
+    "contrast": (_contrast, (2,)),
+    "code use": (_code_use, (3,)),
+    "within": (_within, (4,)),
+    "above": (_above, (2,)),
+    "within rows": (_within_rows, (3,)),
+    "better": (_rise, (3,)),
+    "steadier": (_rise, (4,)),
+    "exact": (ledger_checks.equation, (2,)),
+    "slow steps": (ledger_checks.slow_steps, (0,)),
+    "table 6 average": (ledger_checks.table_6_average, (0,)),
+    "largest rise": (ledger_checks.largest_rise, (2,)),
+    "values of tanh": (ledger_checks.values_of_tanh, (1,)),
+    "another method": (lambda source, results: without(QUOTED, "another method"), (0,)),
+    "sequence models": (lambda source, results: without(OUT_OF_SCOPE), (0,)),
+}

@@ -1,0 +1,209 @@
+"""What was measured, found in the committed results: for the ledger, which measures nothing.
+
+Files of rows lie in results/lesson/<source>/<file>.json, lists of dicts with `method`,
+`estimator`, `joints`, `metric`, `mean`, `ci95_low`, `ci95_high` and `seeds`; the evaluation's
+also have `occlusion` and `action`, the others `protocol` and `level`. A file that does not exist
+has no rows. The ablations' rows are read through `ablation_tables`.
+"""
+
+import math
+from typing import NamedTuple
+
+from di2pose_lib import ablation_tables, estimators, evaluation
+from di2pose_lib.checks import require
+from di2pose_lib.comparisons import SeedInterval, seed_interval
+from di2pose_lib.files import read_json
+
+# Algorithm 2 draws k_S, then each k_{s-1} from the model's posterior, and decodes k_0: one sample,
+# without mean, arg-max or choice. So this is the estimator that stands beside the paper's numbers.
+PAPER_ESTIMATOR = estimators.ONE_SAMPLE
+# Where a protocol was not run with it, the first of these that was; the ledger names it. Never
+# the best of samples, which uses the answer.
+OTHER_ESTIMATORS = (estimators.ARGMAX, estimators.MEAN, estimators.SOFT)
+
+SOURCES = ("synthetic", "mocap")
+ABLATIONS, BENCHMARK = "ablations", "inference benchmark"  # what is no file of rows
+ABLATION = "ablation "  # how what was measured begins, where it was by an ablation
+BENCHMARK_FILE = "benchmarks/results/inference_cpu.json"
+NEEDED = {"method", "estimator", "joints", "metric", "mean", "ci95_low", "ci95_high", "seeds"}
+DEFAULTS = {"method": evaluation.DI2POSE, "joints": "all", "metric": "mpjpe_mm"}
+
+
+class Measured(NamedTuple):
+    """A number of ours with its 95 % interval."""
+
+    value: SeedInterval
+    over: str
+    """What the interval is over: "images" (people or recordings, and seeds where there are more
+    than one), "seeds", or nothing."""
+    what: str
+    """What was measured, in words."""
+
+
+class Selection(NamedTuple):
+    """Which row of a file: fields and their values; `DEFAULTS` hold where they say nothing."""
+
+    file: str
+    fields: dict
+
+
+def minus(first, second):
+    """`SeedInterval` of a difference, from the two intervals alone.
+
+    Zou and Donner's rule (MOVER) for independent means. Where the same images or people saw
+    both, their errors go together, and the interval is wider than it had to be.
+    """
+    below = math.hypot(first.mean - first.low, second.high - second.mean)
+    above = math.hypot(first.high - first.mean, second.mean - second.low)
+    mean = first.mean - second.mean
+    return SeedInterval(mean, mean - below, mean + above, min(first.seeds, second.seeds))
+
+
+def scaled(interval, factor):
+    """`SeedInterval` of a positive multiple."""
+    return SeedInterval(*(factor * value for value in interval[:3]), interval.seeds)
+
+
+class Results:
+    """The results of a repository.
+
+    Args:
+        root: its top folder, a Path.
+    """
+
+    def __init__(self, root):
+        self.root = root
+        self._rows, self._ablations = {}, {}
+
+    def rows(self, source, file):
+        """The rows of a file; none where it does not exist.
+
+        Raises:
+            ValueError: it holds something else than a list of rows, or a row lacks a field.
+        """
+        if (source, file) not in self._rows:
+            path = self.root / "results" / "lesson" / source / f"{file}.json"
+            rows = read_json(path) if path.is_file() else []
+            require(isinstance(rows, list), f"{path} must hold a list; got {type(rows).__name__}")
+            for row in rows:
+                whole = isinstance(row, dict) and row.keys() >= NEEDED
+                require(
+                    whole, f"{path}: every row must have {', '.join(sorted(NEEDED))}; got {row}"
+                )
+            self._rows[source, file] = rows
+        return self._rows[source, file]
+
+    def find(self, source, selection):
+        """The `Measured` of one `Selection`; None where no row has it."""
+        found = self.together(source, [selection])
+        return found and found[0]
+
+    def together(self, source, selections):
+        """A `Measured` for each of several `Selection`s of one method, by one estimator.
+
+        The paper's estimator where all have it, else the first of the others; a selection that
+        names its estimator keeps it. None where a row is missing.
+
+        Raises:
+            ValueError: several rows that a selection cannot tell apart.
+        """
+        each = [self._matching(source, selection) for selection in selections]
+        known = [{row["estimator"] for row in rows} for rows in each]
+        free = [names for names, s in zip(known, selections, strict=True) if not _fixed(s)]
+        chosen = _preferred(set.intersection(*free)) if free else None
+        if (free and chosen is None) or not all(each):
+            return None
+        found = []
+        for rows, selection in zip(each, selections, strict=True):
+            own = [r for r in rows if _fixed(selection) or r["estimator"] == chosen]
+            wanted = f"{selection.file}.json of {source}: one row must have {_fields(selection)}"
+            require(len(own) == 1, f"{wanted}; got {len(own)}")
+            found.append(_measured(own[0]))
+        return found
+
+    def _matching(self, source, selection):
+        wanted = _fields(selection)
+        return [
+            row
+            for row in self.rows(source, selection.file)
+            if all(_equal(row.get(key), value) for key, value in wanted.items())
+            and row["estimator"] != estimators.BEST
+        ]
+
+    def finished(self, table, source):
+        """{setting: {seed: row}} of an ablation."""
+        return self._of_ablation(ablation_tables.finished_rows, table, source)
+
+    def compared(self, table, source):
+        """`ablation_tables.compared` of an ablation."""
+        return self._of_ablation(ablation_tables.compared, table, source)
+
+    def contrasts(self, table, source):
+        """`ablation_tables.claims` of an ablation."""
+        return self._of_ablation(ablation_tables.claims, table, source)
+
+    def _of_ablation(self, function, table, source):
+        """What a function finds, read once."""
+        key = (function.__name__, table.name, source)
+        if key not in self._ablations:
+            self._ablations[key] = function(table, source, root=self.root)
+        return self._ablations[key]
+
+    def setting(self, source, table, name, metric):
+        """The `Measured` error of an ablation's setting; None where no run has finished."""
+        rows = self.finished(table, source)[name].values()
+        if not rows:
+            return None
+        errors = [ablation_tables.row_error(row, metric) for row in rows]
+        return Measured(seed_interval(errors), "seeds", f"{ABLATION}{table.name}: {name}, {metric}")
+
+    def milliseconds(self, steps):
+        """(time of one pose of scale lesson in so many steps of inference, where); or None.
+
+        The benchmark's times are a constant and so many times that of a step.
+        """
+        path = self.root / BENCHMARK_FILE
+        if not path.is_file():
+            return None
+        found = read_json(path)
+        by_steps = found["cases"]["lesson"]["1"]["ms_per_pose_by_steps"]
+        one, many = by_steps["1"], by_steps["100"]
+        where = f"{found['device']}, {found['threads']} threads"
+        return one + (steps - 1) * (many - one) / 99, where
+
+
+def _fixed(selection):
+    return "estimator" in selection.fields
+
+
+def _fields(selection):
+    default = {**DEFAULTS, "action": "all"} if selection.file == "evaluation" else {**DEFAULTS}
+    if selection.file == "advocc":  # has no choice: joints under the patch never count
+        del default["joints"]
+    return {**default, **selection.fields}
+
+
+def _equal(got, wanted):
+    if isinstance(wanted, float) and isinstance(got, int | float):
+        return math.isclose(got, wanted, abs_tol=1e-9)
+    return got == wanted
+
+
+def _preferred(names):
+    """The estimator to take of those that were run; None without any.
+
+    Raises:
+        ValueError: several, none of which is ours.
+    """
+    for name in (PAPER_ESTIMATOR, *OTHER_ESTIMATORS):
+        if name in names:
+            return name
+    require(len(names) <= 1, f"one estimator must be named; got {', '.join(sorted(names))}")
+    return next(iter(names), None)
+
+
+def _measured(row):
+    value = SeedInterval(row["mean"], row["ci95_low"], row["ci95_high"], row["seeds"])
+    names = ("method", "estimator", "occlusion", "protocol", "level", "action")
+    words = [f"{row[name]}" for name in names if row.get(name) not in (None, "all")]
+    return Measured(value, "images", ", ".join([*words, f"{row['joints']} joints", row["metric"]]))

@@ -1,0 +1,148 @@
+"""What the ledger reads: the right row, the right estimator, differences by hand."""
+
+import math
+
+import pytest
+from small_results import clean, empty_root, put_json, put_rows, put_run, row
+
+from di2pose_lib import ablations, estimators
+from di2pose_lib.comparisons import SeedInterval
+from di2pose_lib.ledger_results import PAPER_ESTIMATOR, Results, Selection, minus, scaled
+
+MASK = Selection("sweeps", {"protocol": "mask", "level": 0.8})
+
+
+@pytest.fixture
+def root(tmp_path):
+    return empty_root(tmp_path)
+
+
+def test_the_difference_of_two_intervals_by_hand():
+    found = minus(SeedInterval(10.0, 7.0, 14.0, 3), SeedInterval(2.0, 1.0, 6.0, 5))
+    assert found == SeedInterval(8.0, 8.0 - math.hypot(3, 4), 8.0 + math.hypot(4, 1), 3)
+
+
+def test_a_multiple_scales_mean_and_ends():
+    assert scaled(SeedInterval(2.0, 1.0, 4.0, 3), 1.5) == SeedInterval(3.0, 1.5, 6.0, 3)
+
+
+def test_the_papers_estimator_is_a_single_sample():
+    assert PAPER_ESTIMATOR == estimators.ONE_SAMPLE
+
+
+def test_a_file_that_does_not_exist_has_no_rows(root):
+    assert Results(root).rows("synthetic", "sweeps") == []
+    assert Results(root).find("synthetic", MASK) is None
+
+
+def test_a_row_is_found_by_its_fields_and_no_other_source_is_asked(root):
+    put_rows(
+        root,
+        "mocap",
+        "sweeps",
+        [
+            row(3.0, 2.0, 4.0, protocol="mask", level=0.8),
+            row(5.0, 4.0, 6.0, protocol="mask", level=0.6),
+            row(6.0, 4.0, 6.0, protocol="crop", level=0.8),
+            row(7.0, 4.0, 8.0, protocol="mask", level=0.8, joints="occluded"),
+            row(8.0, 4.0, 9.0, protocol="mask", level=0.8, metric="pa_mpjpe_mm"),
+            row(9.0, 4.0, 9.0, protocol="mask", level=0.8, method="another"),
+        ],
+    )
+    found = Results(root).find("mocap", MASK)
+    assert found.value == SeedInterval(3.0, 2.0, 4.0, 3)
+    assert found.what == "Di2Pose, one sample, mask, 0.8, all joints, mpjpe_mm"
+    assert Results(root).find("synthetic", MASK) is None
+
+
+def test_the_papers_estimator_goes_before_others_and_the_best_of_samples_never_counts(root):
+    soft = row(2.0, 1.0, 3.0, protocol="mask", level=0.8, estimator=estimators.SOFT)
+    mean = row(4.0, 1.0, 5.0, protocol="mask", level=0.8, estimator=estimators.MEAN)
+    best = row(1.0, 1.0, 1.0, protocol="mask", level=0.8, estimator=estimators.BEST)
+    one = row(9.0, 1.0, 10.0, protocol="mask", level=0.8)
+    for rows, expected in (
+        ([soft, mean, best, one], 9.0),
+        ([soft, best, mean], 4.0),
+        ([best, soft], 2.0),
+        ([best], None),
+    ):
+        put_rows(root, "synthetic", "sweeps", rows)
+        found = Results(root).find("synthetic", MASK)
+        assert (found and found.value.mean) == expected
+
+
+def test_what_is_compared_has_one_estimator(root):
+    none = Selection("sweeps", {"protocol": "mask", "level": 0.0})
+    put_rows(
+        root,
+        "synthetic",
+        "sweeps",
+        [
+            row(9.0, 8.0, 10.0, protocol="mask", level=0.8),
+            row(7.0, 6.0, 8.0, protocol="mask", level=0.8, estimator=estimators.SOFT),
+            row(2.0, 1.0, 3.0, protocol="mask", level=0.0, estimator=estimators.SOFT),
+        ],
+    )
+    together = Results(root).together("synthetic", [MASK, none])
+    assert [each.value.mean for each in together] == [7.0, 2.0]
+    named = Selection("sweeps", {**MASK.fields, "estimator": PAPER_ESTIMATOR})
+    assert [m.value.mean for m in Results(root).together("synthetic", [named, none])] == [9.0, 2.0]
+
+
+def test_rows_that_cannot_be_told_apart_are_refused(root):
+    same = row(9.0, 8.0, 10.0, protocol="mask", level=0.8)
+    put_rows(root, "synthetic", "sweeps", [same, same])
+    with pytest.raises(ValueError, match="one row must have .*; got 2"):
+        Results(root).find("synthetic", MASK)
+    others = [{**same, "estimator": "4 samples"}, {**same, "estimator": "8 samples"}]
+    put_rows(root, "synthetic", "sweeps", others)
+    with pytest.raises(ValueError, match="one estimator must be named; got 4 samples, 8 samples"):
+        Results(root).find("synthetic", MASK)
+
+
+def test_the_evaluation_is_of_all_actions_unless_one_is_named(root):
+    walk = clean(1.0, 0.0, 2.0, action="walk")
+    put_rows(root, "mocap", "evaluation", [clean(5.0, 4.0, 6.0), walk])
+    results = Results(root)
+    assert results.find("mocap", Selection("evaluation", {})).value.mean == 5.0
+    assert results.find("mocap", Selection("evaluation", {"action": "walk"})).value.mean == 1.0
+
+
+def test_under_patches_the_joints_need_no_name(root):
+    put_rows(root, "mocap", "advocc", [row(5.0, 4.0, 6.0, level=40, joints="outside the patch")])
+    assert Results(root).find("mocap", Selection("advocc", {"level": 40.0})).value.mean == 5.0
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"rows": []}, "must hold a list; got dict"),
+        ([{"method": "Di2Pose"}], "every row must have ci95_high, ci95_low, estimator"),
+        ([7], "every row must have"),
+    ],
+)
+def test_a_file_of_something_else_is_refused(root, value, message):
+    put_rows(root, "synthetic", "sweeps", value)
+    with pytest.raises(ValueError, match=message):
+        Results(root).find("synthetic", MASK)
+
+
+def test_an_ablations_setting_is_the_mean_over_its_seeds(root):
+    table = ablations.table_of("3a")
+    metric = "reconstruction, mpjpe_mm"
+    assert Results(root).setting("synthetic", table, "X = 3", metric) is None
+    for seed, error in ((3, 10.0), (4, 12.0), (5, 14.0)):
+        put_run(root, "synthetic", table, table.settings[1], seed, {metric: error})
+    found = Results(root).setting("synthetic", table, "X = 3", metric)
+    half = 4.303 * 2.0 / math.sqrt(3)
+    assert found.value == SeedInterval(12.0, pytest.approx(12 - half), pytest.approx(12 + half), 3)
+    assert found.over == "seeds"
+    assert Results(root).setting("mocap", table, "X = 3", metric) is None
+
+
+def test_the_time_of_a_pose_is_that_of_one_picture_at_scale_lesson(root):
+    assert Results(root).milliseconds(25) is None
+    cases = {"lesson": {"1": {"ms_per_pose_by_steps": {"1": 10.0, "100": 208.0}}}}
+    value = {"device": "cpu", "threads": 2, "cases": cases}
+    put_json(root, "benchmarks/results/inference_cpu.json", value)
+    assert Results(root).milliseconds(25) == (58.0, "cpu, 2 threads")
