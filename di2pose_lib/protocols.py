@@ -32,7 +32,7 @@ HYPOTHESES = 8  # of each image, for its uncertainty
 SAMPLES = 4  # of them, for the mean and the best of samples
 AT_ONCE = 44  # images
 OCCLUDERS = "occluders"  # in the scene: the split test_occluded
-CLEAN = (MASK, 0.0)  # which is a crop of 0 too
+CLEAN = ("clean", 0.0)  # a mask and a crop of 0
 
 # Where uncertainty and plausibility are asked for, besides errors.
 LOOKED_INTO = (CLEAN, (MASK, 0.4), (CROP, 0.2), (OCCLUDERS, 1.0))
@@ -80,11 +80,12 @@ def occlusion_rows(found):
         images, condition, dataset = _occlude(found, protocol, level)
         predictions, hypotheses = _predictions(found, images, condition, dataset, protocol, level)
         errors = error_rows(predictions, condition)
-        rows["errors"] += errors
         if (protocol, level) == CLEAN:
-            rows["errors"] += [{**row, "protocol": CROP} for row in errors]
+            rows["errors"] += [{**row, "protocol": sweep} for sweep in RATIOS for row in errors]
             for prediction in predictions:
                 rows["conventions"] += convention_rows(prediction, condition)
+        else:
+            rows["errors"] += errors
         if (protocol, level) in LOOKED_INTO:
             bones = own_bones(dataset)[spread_rows(dataset, IMAGES)]
             rows["uncertainty"] += uncertainty_rows(hypotheses, condition, DI2POSE)
@@ -115,7 +116,7 @@ def _occlude(found, protocol, level):
     dataset = found.data["test_occluded" if protocol == OCCLUDERS else "test"]
     rows = spread_rows(dataset, IMAGES)
     images, visible = dataset.take("image", rows), dataset.take("visible", rows)
-    if protocol != OCCLUDERS:
+    if protocol in RATIOS:
         seeds = [seed_for(config.seed, "occlusion", row) for row in rows.tolist()]
         lost = occluded(protocol, level, images, dataset.take("joints_2d", rows), seeds)
         images, visible = lost.images, visible & ~lost.hidden

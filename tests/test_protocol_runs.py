@@ -1,0 +1,136 @@
+"""Protocol runs, tiny: rows of every condition, worst cases, skipping and resuming."""
+
+import json
+
+import pytest
+import torch
+from test_ablation_runs import TINY
+
+from di2pose_lib import ablations, advocc_runs, evaluation, protocol_runs, protocols
+from di2pose_lib.config_file import load_config
+from di2pose_lib.estimators import BEST, MEAN, ONE_SAMPLE, SOFT
+from di2pose_lib.occlusions import CROP, MASK, RATIOS
+from di2pose_lib.project import project_root
+from di2pose_lib.protocol_rows import combined_rows
+from di2pose_lib.protocol_runs import GALLERY, Run, main, planned
+
+BASE = load_config(project_root() / "params.yaml")
+
+
+def tiny():
+    return ablations.changed(BASE, TINY)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """A root with the rows of one seed: all conditions, and two attacked images."""
+    root = tmp_path_factory.mktemp("protocols")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(protocols, "IMAGES", 12)
+        patch.setattr(protocols, "HYPOTHESES", 4)
+        patch.setattr(protocol_runs, "ATTACKED", 2)
+        patch.setattr(protocol_runs, "DRAWS", 1)
+        patch.setattr(protocol_runs, "FRESH_DRAWS", 1)
+        patch.setattr(advocc_runs, "PROBE_SECONDS", 0.0)
+        for name in ("occlusion", "advocc 80"):
+            Run(tiny(), name, "synthetic", 7, root).go()
+    return root
+
+
+def measured(root, name):
+    folder = root / "pipelines" / "protocols" / "results" / "synthetic"
+    (path,) = folder.glob(f"{name}-7-*.json")
+    assert path.stat().st_size < 1_000_000
+    return json.loads(path.read_text())
+
+
+def test_every_condition_has_errors_of_every_method_and_kind_of_joints(root):
+    rows = measured(root, "occlusion")["errors"]
+    conditions = {(row["protocol"], row["level"]) for row in rows}
+    sweeps = {(sweep, ratio) for sweep, ratios in RATIOS.items() for ratio in ratios}
+    assert conditions == sweeps | {("occluders", 1.0)}
+    named = {(row["method"], row["estimator"]) for row in rows}
+    assert {(evaluation.DI2POSE, e) for e in (ONE_SAMPLE, MEAN, SOFT, BEST)} < named
+    assert (evaluation.NEIGHBOUR, "copy") in named and (evaluation.MEAN_POSE, "mean") in named
+    for sweep in (MASK, CROP):
+        for joints in ("all", "visible", "occluded"):
+            found = [r for r in rows if r["protocol"] == sweep and r["joints"] == joints]
+            assert {row["metric"] for row in found} == {"mpjpe_mm", "pa_mpjpe_mm"}
+    keys = {tuple(row[key] for key in ("protocol", "level", "method", "estimator", "joints",
+                                       "metric")) for row in rows}  # fmt: skip
+    assert len(keys) == len(rows)
+
+
+def test_more_of_the_image_hidden_hides_more_joints(root):
+    rows = measured(root, "occlusion")["errors"]
+    wanted = {"method": evaluation.MEAN_POSE, "metric": "mpjpe_mm", "joints": "all"}
+    chosen = [r for r in rows if r["protocol"] == MASK and wanted.items() <= r.items()]
+    assert len({row["mean"] for row in chosen}) == 1, "the mean pose does not see the image"
+    neighbour = [
+        r["mean"]
+        for r in rows
+        if r["protocol"] == MASK and {**wanted, "method": evaluation.NEIGHBOUR}.items() <= r.items()
+    ]
+    assert len(set(neighbour)) > 1, "the neighbour does"
+
+
+def test_uncertainty_plausibility_and_conventions_are_looked_into(root):
+    found = measured(root, "occlusion")
+    for kind in ("uncertainty", "plausibility"):
+        conditions = {(row["protocol"], row["level"]) for row in found[kind]}
+        assert conditions == {tuple(condition) for condition in protocols.LOOKED_INTO}
+    metrics = {row["metric"] for row in found["uncertainty"]}
+    assert {"spread_mm", "coverage 50 %", "energy_score_mm"} < metrics
+    truth = [r for r in found["plausibility"] if r["method"] == "ground truth"]
+    assert {row["metric"] for row in truth} >= {"bone_error_mm", "asymmetry_mm"}
+    assert {row["protocol"] for row in found["conventions"]} == {"clean"}
+
+
+def test_rows_of_seeds_can_be_joined(root):
+    rows = measured(root, "occlusion")["errors"]
+    joined = combined_rows([rows, rows], shared_clusters=False)
+    assert len(joined) == len(rows) and {row["seeds"] for row in joined} == {2}
+    for one, both in zip(rows, joined, strict=True):
+        assert both["mean"] == pytest.approx(one["mean"], abs=1e-3)
+
+
+def test_an_attack_leaves_rows_and_the_patches_of_its_worst_cases(root):
+    found = measured(root, "advocc80")
+    assert {row["level"] for row in found["errors"]} == {0, 80}
+    assert {row["n"] for row in found["errors"]} == {2}
+    assert len(found["gallery"]) == min(2, GALLERY)
+    worst = [record["worst"]["mpjpe_mm"]["error_mm"] for record in found["gallery"]]
+    assert worst == sorted(worst, reverse=True)
+    assert all(record["worst"]["mpjpe_mm"]["draws"] for record in found["gallery"])
+
+
+def test_a_second_seed_or_other_settings_are_other_rows(monkeypatch):
+    runs = planned(tiny(), ["occlusion", "advocc 40"], ["synthetic", "mocap"], [2, 3])
+    assert len({run.row_path for run in runs}) == 8
+    before = Run(tiny(), "advocc 40", "synthetic", 2).row_path
+    monkeypatch.setattr(protocol_runs, "DRAWS", 5)
+    assert Run(tiny(), "advocc 40", "synthetic", 2).row_path != before
+
+
+def test_what_exists_is_skipped_and_a_run_that_fails_stops_no_other(root, monkeypatch, capsys):
+    def failing(self):
+        raise ValueError(f"{self.name} diverged")
+
+    monkeypatch.setattr(protocol_runs, "load_config", lambda path: tiny())
+    monkeypatch.setattr(Run, "go", failing)
+    assert main(["--source", "synthetic", "--seed", "7", "--plan"]) == 0
+    assert "3 runs, 3 of them missing" in capsys.readouterr().out
+    assert main(["--source", "synthetic", "--seed", "7"]) == 1
+    told = capsys.readouterr()
+    assert "run 3: advocc 80, synthetic, seed 7" in told.out
+    assert "error: occlusion, synthetic, seed 7: occlusion diverged" in told.err
+
+
+def test_another_protocol_is_refused():
+    with pytest.raises(ValueError, match="`name` must be one of occlusion, advocc 40, advocc 80"):
+        Run(tiny(), "fog", "synthetic", 7)
+
+
+def test_images_are_spread_over_the_split():
+    assert protocols.spread_rows(torch.zeros(9), 3).tolist() == [0, 4, 8]
+    assert protocols.spread_rows(torch.zeros(2), 5).tolist() == [0, 1]
