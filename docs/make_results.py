@@ -77,16 +77,23 @@ def besides():
 
 def _known_joints():
     each = []
-    for data in ("synthetic", "mocap"):
+    for data in SOURCES:
         path = ROOT / "results" / "lesson" / data / "inpainting.json"
-        for row in read_json(path) if path.is_file() else []:
-            if row["known"] == inpainting_evaluation.VISIBLE and "−" in row["estimate"]:
-                each.append(
-                    f"{row['estimate']} {row['mean']:+.0f} mm "
-                    f"[{row['ci95_low']:+.0f}, {row['ci95_high']:+.0f}] at the {row['joints']} "
-                    f"joints, {data}"
-                )
-    line = "* Where the joints that an occluded image shows are known (inpainting, notebook 06): "
+        rows = read_json(path) if path.is_file() else []
+        found = {
+            row[
+                "estimate"
+            ]: f"{row['mean']:+.0f} mm [{row['ci95_low']:+.0f}, {row['ci95_high']:+.0f}]"
+            for row in rows
+            if row["known"] == inpainting_evaluation.VISIBLE
+        }
+        if found:
+            each.append(
+                f"on {data} data the hidden joints' error changes by "
+                f"{found[inpainting_evaluation.WORSE_THAN_SAMPLE]} from one sample's, the known "
+                f"joints' is {found[inpainting_evaluation.WORSE_THAN_TOKENIZER]} from the tokenizer's"
+            )
+    line = "* Inpainting, given the joints that an occluded image shows (notebook 06): "
     return [f"{line}{'; '.join(each)}."] if each else []
 
 
@@ -112,9 +119,16 @@ def _steps():
         curves, seeds = ablation_tables.mean_curves(data, "validation")
         if curves:
             way, steps = step_curve.fewest_steps(curves)
-            each.append(f"{steps} steps, {way}, on {data} data ({seeds} seeds)")
+            how = "one step" if steps == 1 else f"{steps} steps, {way},"
+            each.append(f"{how} on {data} data ({seeds} seeds)")
     line = "* Steps of inference for 99 % of the quality of 100 (validation, notebook 07)"
     return [f"{line}: {'; '.join(each)}."] if each else []
+
+
+def _time(milliseconds):
+    if milliseconds < 1000:
+        return f"{milliseconds:.0f} ms"
+    return f"{milliseconds / 1000:.0f} s"
 
 
 def _per_pose(inference):
@@ -124,7 +138,7 @@ def _per_pose(inference):
         one, many = (
             inference["cases"][scale][batch]["ms_per_pose_by_steps"]["25"] for batch in ("1", "64")
         )
-        each.append(f"{one:.0f} ms for one picture and {many:.0f} ms each for 64 at scale {scale}")
+        each.append(f"{_time(one)} for one picture and {_time(many)} each for 64 at scale {scale}")
     return f"* A pose in 25 steps of inference takes {'; '.join(each)}."
 
 
