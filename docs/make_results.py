@@ -88,10 +88,11 @@ def _known_joints():
             if row["known"] == inpainting_evaluation.VISIBLE
         }
         if found:
+            hidden = found[inpainting_evaluation.WORSE_THAN_SAMPLE]
+            known = found[inpainting_evaluation.WORSE_THAN_TOKENIZER]
             each.append(
-                f"on {data} data the hidden joints' error changes by "
-                f"{found[inpainting_evaluation.WORSE_THAN_SAMPLE]} from one sample's, the known "
-                f"joints' is {found[inpainting_evaluation.WORSE_THAN_TOKENIZER]} from the tokenizer's"
+                f"on {data} data the hidden joints' error changes by {hidden} from one sample's, "
+                f"the known joints' is {known} from the tokenizer's"
             )
     line = "* Inpainting, given the joints that an occluded image shows (notebook 06): "
     return [f"{line}{'; '.join(each)}."] if each else []
