@@ -18,14 +18,14 @@ from di2pose_lib.checks import require
 from di2pose_lib.config import SOURCES
 from di2pose_lib.config_file import load_config, to_dict
 from di2pose_lib.encoder_training import encode_images
+from di2pose_lib.experiment_runs import check_sources, run_each
 from di2pose_lib.files import fingerprint, locked, write_json
 from di2pose_lib.metrics import MM_PER_M
 from di2pose_lib.pct import PCTLoss, design_report, pct_loss
 from di2pose_lib.project import LIBRARY_DIGEST, Pipeline, project_root
 from di2pose_lib.seeding import generator_for, seed_for
 from di2pose_lib.skeleton import bone_lengths
-from di2pose_lib.source_record import check_record, read_record
-from di2pose_lib.sources import open_source
+from di2pose_lib.source_record import read_record
 from di2pose_lib.step_curve import step_curve
 from di2pose_lib.tokenizer_designs import DesignedTokenizer, design_size
 from di2pose_lib.tokenizer_training import augment_poses, reconstruction_report
@@ -265,23 +265,15 @@ def main(arguments):
             hours = predicted_seconds([run for *_, run in missing.values()]) / 3600
             print(f"predicted on this machine: {hours:.1f} hours")
             return 0
-        for source in chosen.source:
-            config = ablations.changed(base, {"data.source": source})
-            check_record(config, open_source(config))
+        check_sources(base, chosen.source)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    failed = 0
-    for number, (table, setting, run) in enumerate(list(missing.values())[: chosen.most], 1):
+    named = []
+    for table, setting, run in list(missing.values())[: chosen.most]:
         where = f"{run.config.data.source}, seed {run.config.seed}"
-        name = f"table {table.name}, {setting.name}, {where}"
-        print(f"run {number}: {name}", flush=True)
-        try:
-            run.go()
-        except ValueError as error:  # a training that diverged: the others go on
-            failed += 1
-            print(f"error: {name}: {error}", file=sys.stderr)
-    return 1 if failed else 0
+        named.append((f"table {table.name}, {setting.name}, {where}", run))
+    return run_each(named)
 
 
 if __name__ == "__main__":

@@ -18,12 +18,12 @@ from di2pose_lib.config import SOURCES
 from di2pose_lib.config_file import load_config, to_dict
 from di2pose_lib.estimators import SOFT
 from di2pose_lib.evaluation import DI2POSE
+from di2pose_lib.experiment_runs import check_sources, run_each
 from di2pose_lib.files import fingerprint, locked, write_json
 from di2pose_lib.patch_grid import patch_grid
 from di2pose_lib.predictors import FeaturePredictor
 from di2pose_lib.project import LIBRARY_DIGEST, Pipeline, finished_pipeline, project_root
-from di2pose_lib.source_record import check_record, read_record
-from di2pose_lib.sources import open_source
+from di2pose_lib.source_record import read_record
 from di2pose_lib.textures import open_textures
 
 PARAMS = {"synthetic": "params.yaml", "mocap": "pipelines/mocap/params.yaml"}
@@ -131,22 +131,12 @@ def main(arguments):
         print(f"{len(plan)} runs, {len(missing)} of them missing", flush=True)
         if chosen.plan:
             return 0
-        for source in chosen.source:
-            config = ablations.changed(base, {"data.source": source})
-            check_record(config, open_source(config))
+        check_sources(base, chosen.source)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    failed = 0
-    for number, run in enumerate(missing, start=1):
-        name = f"{run.name}, {run.config.data.source}, seed {run.config.seed}"
-        print(f"run {number}: {name}", flush=True)
-        try:
-            run.go()
-        except ValueError as error:  # a training that diverged: the others go on
-            failed += 1
-            print(f"error: {name}: {error}", file=sys.stderr)
-    return 1 if failed else 0
+    where = [f"{run.config.data.source}, seed {run.config.seed}" for run in missing]
+    return run_each([(f"{run.name}, {w}", run) for run, w in zip(missing, where, strict=True)])
 
 
 if __name__ == "__main__":
