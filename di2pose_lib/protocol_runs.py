@@ -19,10 +19,11 @@ from di2pose_lib.config_file import load_config, to_dict
 from di2pose_lib.estimators import SOFT
 from di2pose_lib.evaluation import DI2POSE
 from di2pose_lib.experiment_runs import check_sources, run_each
-from di2pose_lib.files import fingerprint, locked, write_json
+from di2pose_lib.files import fingerprint, locked
 from di2pose_lib.patch_grid import patch_grid
 from di2pose_lib.predictors import FeaturePredictor
 from di2pose_lib.project import LIBRARY_DIGEST, Pipeline, finished_pipeline, project_root
+from di2pose_lib.row_files import write_rows
 from di2pose_lib.source_record import read_record
 from di2pose_lib.textures import open_textures
 
@@ -77,7 +78,7 @@ class Run:
             else:
                 measured = self._attack(found)
             made_by = {"library": LIBRARY_DIGEST[:16], "from": self.values}
-            write_json(self.row_path, {**made_by, **measured})
+            write_rows(self.row_path, {**made_by, **measured})
 
     def _attack(self, found):
         """{"errors": rows, "gallery": the records of the worst cases, without their tables}."""

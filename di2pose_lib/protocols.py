@@ -1,7 +1,9 @@
 """What is measured of one trained model under occlusion: errors, uncertainty, plausibility.
 
 The test images as they are, with occluders in the scene, and in the sweeps of masks and crops
-(`occlusions`): every condition has the same frames, so differences are paired.
+(`occlusions`): every condition has the same frames, so differences are paired. Samples are drawn
+as the model's sampler is set; where that leaves the chain of Eq. 9, Algorithm 2's stand beside
+them.
 """
 
 from typing import NamedTuple
@@ -33,6 +35,11 @@ SAMPLES = 4  # of them, for the mean and the best of samples
 AT_ONCE = 44  # images
 OCCLUDERS = "occluders"  # in the scene: the split test_occluded
 CLEAN = ("clean", 0.0)  # a mask and a crop of 0
+CHAIN_MEAN = f"{estimators.MEAN}, {estimators.ALGORITHM_2}"
+
+# What is measured in every convention, and what need not look like a body.
+IN_CONVENTIONS = (estimators.CHAIN, estimators.SOFT)
+NO_BODIES = (estimators.ARGMAX, estimators.BEST)
 
 # Where uncertainty and plausibility are asked for, besides errors.
 LOOKED_INTO = (CLEAN, (MASK, 0.4), (CROP, 0.2), (OCCLUDERS, 1.0))
@@ -62,6 +69,7 @@ def settings():
         "images": IMAGES,
         "hypotheses": HYPOTHESES,
         "samples": SAMPLES,
+        "chain_steps": estimators.CHAIN_STEPS,
         "ratios": {name: list(ratios) for name, ratios in RATIOS.items()},
         "looked_into": [list(condition) for condition in LOOKED_INTO],
     }
@@ -83,13 +91,16 @@ def occlusion_rows(found):
         if (protocol, level) == CLEAN:
             rows["errors"] += [{**row, "protocol": sweep} for sweep in RATIOS for row in errors]
             for prediction in predictions:
-                rows["conventions"] += convention_rows(prediction, condition)
+                if prediction.estimator in IN_CONVENTIONS:
+                    rows["conventions"] += convention_rows(prediction, condition)
         else:
             rows["errors"] += errors
         if (protocol, level) in LOOKED_INTO:
             bones = own_bones(dataset)[spread_rows(dataset, IMAGES)]
-            rows["uncertainty"] += uncertainty_rows(hypotheses, condition, DI2POSE)
-            rows["plausibility"] += plausibility_rows(predictions, condition, bones)
+            for estimator, poses in hypotheses.items():
+                rows["uncertainty"] += uncertainty_rows(poses, condition, DI2POSE, estimator)
+            bodies = [p for p in predictions if p.estimator not in NO_BODIES]
+            rows["plausibility"] += plausibility_rows(bodies, condition, bones)
     return rows
 
 
@@ -125,42 +136,60 @@ def _occlude(found, protocol, level):
     return images, condition, dataset
 
 
-@torch.no_grad()
 def _predictions(found, images, condition, dataset, protocol, level):
-    """Every method's `Prediction`, and the hypotheses float (n, H, J, 3)."""
+    """Every method's `Prediction`, and {estimator: hypotheses float (n, H, J, 3)}."""
     where, model = next(found.encoder.parameters()).device, found.model
     rows = spread_rows(dataset, IMAGES)
     seeds = [seed_for(found.config.seed, "protocols", row) for row in rows.tolist()]
-    progress = Progress(f"{protocol} {level:g}", len(images))
-    features, poses, argmax, soft = [], [], [], []
-    for first in range(0, len(images), AT_ONCE):
-        some = slice(first, first + AT_ONCE)
-        features.append(found.encoder(images[some].to(where)))
-        drawn, most_probable = model.hypotheses(features[-1], HYPOTHESES, seeds[some])
-        poses.append(drawn.cpu())
-        argmax.append(most_probable.cpu())
-        soft.append(model.soft_decode(features[-1]).cpu())
-        progress.tick(min(first + AT_ONCE, len(images)))
-    progress.report(len(images), {})
-    poses, truth = torch.cat(poses), condition.pose
-    train = found.data["train"]
+    features = _encoded(found.encoder, images, where)
+    drawn, argmax = _drawn(model, features, HYPOTHESES, seeds, f"{protocol} {level:g}")
+    hypotheses = {f"{HYPOTHESES} samples": drawn}
+    truth, train = condition.pose, found.data["train"]
     train_pose, position = train.take("pose"), train.take("camera_position")
     mean = baselines.mean_pose_per_camera(
         train_pose, position, dataset.take("camera_position", rows)
     )
-    seen = torch.cat(features).cpu()
-    nearest = baselines.nearest_neighbour(found.train_features, len(train), seen)
-    few = poses[:, :SAMPLES]
+    nearest = baselines.nearest_neighbour(found.train_features, len(train), features.cpu())
+    few = drawn[:, :SAMPLES]
     errors = mpjpe_mm(few.flatten(0, 1), truth.repeat_interleave(SAMPLES, dim=0))
     best = few[torch.arange(len(few)), errors.unflatten(0, (-1, SAMPLES)).argmin(dim=1)]
+    with torch.no_grad():
+        rebuilt = model.tokenizer(truth.to(where)).cpu()
     predictions = [
         Prediction(MEAN_POSE, "mean", mean),
         Prediction(NEIGHBOUR, "copy", train_pose[nearest]),
-        Prediction(DI2POSE, estimators.ONE_SAMPLE, poses[:, 0]),
-        Prediction(DI2POSE, estimators.ARGMAX, torch.cat(argmax)),
+        Prediction(DI2POSE, estimators.ONE_SAMPLE, drawn[:, 0]),
+        Prediction(DI2POSE, estimators.ARGMAX, argmax),
         Prediction(DI2POSE, estimators.MEAN, few.mean(dim=1)),
-        Prediction(DI2POSE, estimators.SOFT, torch.cat(soft)),
+        Prediction(DI2POSE, estimators.SOFT, model.soft_decode(features).cpu()),
         Prediction(DI2POSE, estimators.BEST, best),
-        Prediction(TOKENIZER, RECONSTRUCTION, model.tokenizer(truth.to(where)).cpu()),
+        Prediction(TOKENIZER, RECONSTRUCTION, rebuilt),
     ]
-    return predictions, poses
+    if not model.follows_chain:
+        many = HYPOTHESES if (protocol, level) in LOOKED_INTO else 1
+        name = f"{protocol} {level:g}, {estimators.ALGORITHM_2}"
+        along, _ = _drawn(model.along_chain(), features, many, seeds, name)
+        predictions.append(Prediction(DI2POSE, estimators.CHAIN, along[:, 0]))
+        if many > 1:
+            averaged = along[:, :SAMPLES].mean(dim=1)
+            predictions.append(Prediction(DI2POSE, CHAIN_MEAN, averaged))
+            hypotheses[f"{HYPOTHESES} samples, {estimators.ALGORITHM_2}"] = along
+    return predictions, hypotheses
+
+
+@torch.no_grad()
+def _encoded(encoder, images, where):
+    return torch.cat([encoder(part.to(where)) for part in images.split(AT_ONCE)])
+
+
+def _drawn(model, features, num_hypotheses, seeds, name):
+    """Hypotheses (n, H, J, 3) and the first one's arg-max (n, J, 3), on the CPU."""
+    progress, poses, argmax = Progress(name, len(features)), [], []
+    for first in range(0, len(features), AT_ONCE):
+        some = slice(first, first + AT_ONCE)
+        found = model.hypotheses(features[some], num_hypotheses, seeds[some])
+        for parts, part in zip((poses, argmax), found, strict=True):
+            parts.append(part.cpu())
+        progress.tick(min(first + AT_ONCE, len(features)))
+    progress.report(len(features), {})
+    return torch.cat(poses), torch.cat(argmax)
