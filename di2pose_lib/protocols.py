@@ -28,6 +28,7 @@ from di2pose_lib.plausibility import own_bones, plausibility_rows
 from di2pose_lib.progress import Progress
 from di2pose_lib.seeding import seed_for
 from di2pose_lib.uncertainty import uncertainty_rows
+from di2pose_lib.visibility import joint_kinds, kind_rows, share_rows
 
 IMAGES = 220  # of the test split, at most, evenly spaced
 HYPOTHESES = 8  # of each image, for its uncertainty
@@ -37,8 +38,8 @@ OCCLUDERS = "occluders"  # in the scene: the split test_occluded
 CLEAN = ("clean", 0.0)  # a mask and a crop of 0
 CHAIN_MEAN = f"{estimators.MEAN}, {estimators.ALGORITHM_2}"
 
-# What is measured in every convention, and what need not look like a body.
-IN_CONVENTIONS = (estimators.CHAIN, estimators.SOFT)
+# What is measured in every convention and joint by joint, and what need not look like a body.
+IN_DETAIL = (estimators.CHAIN, estimators.SOFT)
 NO_BODIES = (estimators.ARGMAX, estimators.BEST)
 
 # Where uncertainty and plausibility are asked for, besides errors.
@@ -84,17 +85,19 @@ def occlusion_rows(found):
     """{"errors", "uncertainty", "plausibility", "conventions": rows} of a `Trained`."""
     sweeps = [(name, ratio) for name, ratios in RATIOS.items() for ratio in ratios if ratio > 0]
     rows = {"errors": [], "uncertainty": [], "plausibility": [], "conventions": []}
+    kinds = _joint_kinds(found.data)
     for protocol, level in (CLEAN, *sweeps, (OCCLUDERS, 1.0)):
         images, condition, dataset = _occlude(found, protocol, level)
         predictions, hypotheses = _predictions(found, images, condition, dataset, protocol, level)
-        errors = error_rows(predictions, condition)
-        if (protocol, level) == CLEAN:
-            rows["errors"] += [{**row, "protocol": sweep} for sweep in RATIOS for row in errors]
-            for prediction in predictions:
-                if prediction.estimator in IN_CONVENTIONS:
-                    rows["conventions"] += convention_rows(prediction, condition)
-        else:
-            rows["errors"] += errors
+        rows["errors"] += _under_each_name(error_rows(predictions, condition), protocol)
+        few = [p for p in predictions if p.estimator in IN_DETAIL]
+        if protocol in (CLEAN[0], OCCLUDERS):
+            rows["errors"] += kind_rows(few, condition, kinds)
+        if protocol == OCCLUDERS:
+            rows["errors"] += share_rows(few, condition)
+        if protocol == CLEAN[0]:
+            for prediction in few:
+                rows["conventions"] += convention_rows(prediction, condition)
         if (protocol, level) in LOOKED_INTO:
             bones = own_bones(dataset)[spread_rows(dataset, IMAGES)]
             for estimator, poses in hypotheses.items():
@@ -102,6 +105,20 @@ def occlusion_rows(found):
             bodies = [p for p in predictions if p.estimator not in NO_BODIES]
             rows["plausibility"] += plausibility_rows(bodies, condition, bones)
     return rows
+
+
+def _under_each_name(rows, protocol):
+    """The rows; those of clean images once more as what a mask and a crop of 0 leave."""
+    names = (protocol, *RATIOS) if protocol == CLEAN[0] else (protocol,)
+    return [{**row, "protocol": name} for name in names for row in rows]
+
+
+def _joint_kinds(data):
+    """`visibility.joint_kinds` of the images that are taken, which both splits have alike."""
+    rows = spread_rows(data["test"], IMAGES)
+    return joint_kinds(
+        data["test"].take("visible", rows), data["test_occluded"].take("covered", rows)
+    )
 
 
 def error_rows(predictions, condition):
