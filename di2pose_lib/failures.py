@@ -132,7 +132,7 @@ def kinds_of(pose_pred, pose, visible):
     for i in range(count):
         kinds = [kind for kind, fit in zip(KINDS, fits[:, i].tolist(), strict=True) if fit]
         kind = kinds[0] if kinds else POSTURE
-        place = KINDS.index(kind) if kinds else int(share[:, i].argmax())
+        place = KINDS.index(kind) if kinds else int(after[:, i].argmin())
         degrees = float(angles[angle[i]])
         notes = {
             SWAPPED: list(_SWAPS)[swap[i]],
