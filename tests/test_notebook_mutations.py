@@ -71,12 +71,12 @@ MUTATIONS = {
         "lambda schedule, *given: right(schedule, *given[:4], 1.0)",
         "torch.testing.assert_close(result.loss, result.vlb + config.diffusion.aux_weight",
     ),
-    # errors of joints are of coordinates
+    # the worst images are the best
     "06_evaluation": Mutation(
-        "metrics",
-        "joint_errors_mm",
-        "lambda pose_pred, pose: right(pose_pred, pose) / 3**0.5",
-        'assert abs(by_hand.mean().item() - row["mean"]) < 1e-6',
+        "failures",
+        "worst_images",
+        "lambda errors, count: right(-errors, count)",
+        "assert errors[worst].min() >= errors.median()",
     ),
     # differences between settings are twice as large
     "07_ablations": Mutation(
@@ -84,6 +84,20 @@ MUTATIONS = {
         "seed_interval",
         "lambda values: right([2 * value for value in values])",
         "assert abs(by_hand.mean - 3) < 1e-9",
+    ),
+    # errors of joints are of coordinates
+    "08_measures": Mutation(
+        "metrics",
+        "joint_errors_mm",
+        "lambda pose_pred, pose: right(pose_pred, pose) / 3**0.5",
+        'assert abs(by_hand.mean().item() - row["mean"]) < 1e-6',
+    ),
+    # what is known is not told to the sampler
+    "09_inpainting": Mutation(
+        "inpainting",
+        "inpaint",
+        "lambda *given: right(*given, strength=0.0, rounds=0)",
+        "assert tilted < 0.7 * drawn",
     ),
 }
 
@@ -145,7 +159,7 @@ def copy(tmp_path_factory):
     """The notebooks, the library and scratch/'s artefacts, away from a reader's."""
     folder = tmp_path_factory.mktemp("mutations") / "copy"
     passing_over = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
-    for name in ("notebooks", "di2pose_lib", "paper", "scratch/artifacts/smoke"):
+    for name in ("notebooks", "di2pose_lib", "paper", "results", "scratch/artifacts/smoke"):
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, folder / name, ignore=passing_over)
     params = [path.relative_to(ROOT) for path in ROOT.glob("pipelines/*/params.yaml")]
