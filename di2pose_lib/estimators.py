@@ -1,6 +1,8 @@
 """From a distribution over tokens to a pose: each way to come to one, by its name.
 
 The paper does not say how one pose comes out; each of these is named wherever it is used.
+Samples are drawn as the model's sampler is set; "one sample, Algorithm 2" is always one of the
+chain of Eq. 9 in uniform steps, as the paper has it.
 """
 
 import torch
@@ -10,12 +12,16 @@ from di2pose_lib.metrics import mpjpe_mm
 from di2pose_lib.sampler import sample_with_probs
 from di2pose_lib.seeding import generator_for, image_seeds
 
+CHAIN_STEPS = 25  # of "Algorithm 2": beyond them its errors hardly change (notebook 07)
+
 # Logits at once, and images at once: 256 MiB of logits in float32, of which a few such tensors
 # live together, and the keys and values of the images, 33 MB each at the paper's sizes.
 MOST_LOGITS = 2**26
 MOST_IMAGES = 16
 
 ONE_SAMPLE = "one sample"
+ALGORITHM_2 = "Algorithm 2"  # ends the names of what is drawn along the chain, however the
+CHAIN = f"{ONE_SAMPLE}, {ALGORITHM_2}"  # sampler is set
 ARGMAX = "arg-max at the last step"
 MEAN = "mean of samples"
 SOFT = "soft decoding"
@@ -36,6 +42,17 @@ class PoseModel:
     def __init__(self, denoiser, schedule, tokenizer, num_inference_steps, **sampling):
         self.denoiser, self.schedule, self.tokenizer = denoiser, schedule, tokenizer
         self.num_inference_steps, self.sampling = num_inference_steps, sampling
+
+    @property
+    def follows_chain(self):
+        """Whether its samples are draws along Eq. 9's chain: no option that leaves its law."""
+        chain = {"spacing", "order"}  # either spacing is exact; "confidence" is not
+        return self.sampling.keys() <= chain and self.sampling.get("order") in (None, "random")
+
+    def along_chain(self):
+        """The same networks with Algorithm 2's sampler, in at most `CHAIN_STEPS` uniform steps."""
+        steps = min(CHAIN_STEPS, self.schedule.num_steps)
+        return PoseModel(self.denoiser, self.schedule, self.tokenizer, steps)
 
     @torch.no_grad()
     def hypotheses(self, features, num_hypotheses, seeds):

@@ -5,46 +5,66 @@ estimator, joints, metric, mean, ci95_low, ci95_high, seeds and n (images of all
 
 | file in results/lesson/<source>/ | what its rows are of |
 |---|---|
-| sweeps.json | errors under masks, crops and occluders; level 0 of a sweep is the clean image |
+| sweeps.json | errors under masks, crops and occluders, and by the visible share of the body |
 | advocc.json | AdvOcc; level 0 is the clean image; the coarse search beside the full grid |
 | uncertainty.json | several samples of a picture |
 | plausibility.json | bones, symmetry, joint limits; ground truth's own too |
 | conventions.json | the errors of the clean images, in every convention |
 
-A row has the seeds that have it. Its interval is over seeds and clusters of images together
-(`seed_statistics`); on motion capture the clusters are the same recordings in every seed. A mean
-of actions, in the conventions, is no mean of clusters: its interval is Student's over the seeds,
-and of a single seed that seed's own.
+A row is of all seeds whose run has finished, or is left out. Its interval is over seeds and
+clusters of images together (`seed_statistics`). On motion capture the clusters are the same
+recordings in every seed, and those that all seeds have count. A mean of actions, in the
+conventions, is no mean of clusters: its interval is Student's over the seeds, and of a single
+seed that seed's own.
 
 A method "a, b − c, d" with an empty estimator is the paired difference of estimator b of method
-a and estimator d of method c, on the same images.
+a and estimator d of method c, on the same images; where c is `UNCOVERED`, on the same joints of
+the same frames, with the occluder and without.
 """
 
 import argparse
 import sys
 
-from di2pose_lib import estimators, evaluation
+from di2pose_lib import estimators, evaluation, protocols
 from di2pose_lib.checks import require
 from di2pose_lib.comparisons import SeedInterval, seed_interval
 from di2pose_lib.config import SOURCES
 from di2pose_lib.config_file import load_config
-from di2pose_lib.files import read_json, write_json
+from di2pose_lib.files import read_json
 from di2pose_lib.plausibility import GROUND_TRUTH
 from di2pose_lib.project import project_root
 from di2pose_lib.protocol_rows import KEY, combined_rows, difference_rows
 from di2pose_lib.protocol_runs import AGREEMENTS, NAMES, OCCLUSION, PARAMS, PATCHES, SEEDS, planned
+from di2pose_lib.row_files import write_rows
+from di2pose_lib.visibility import COVERED, OWN_BODY, SEEN
 
 SHARED_CLUSTERS = {"synthetic": False, "mocap": True}
 
-_ONE = (evaluation.DI2POSE, estimators.ONE_SAMPLE)
-_MEAN = (evaluation.DI2POSE, estimators.MEAN)
-_SOFT = (evaluation.DI2POSE, estimators.SOFT)
-_NEIGHBOUR = (evaluation.NEIGHBOUR, "copy")
+UNCOVERED = f"{evaluation.DI2POSE} without the occluder"
+_CHAIN, _CHAIN_MEAN, _ONE, _MEAN, _SOFT = (
+    (evaluation.DI2POSE, estimator)
+    for estimator in (
+        estimators.CHAIN,
+        protocols.CHAIN_MEAN,
+        estimators.ONE_SAMPLE,
+        estimators.MEAN,
+        estimators.SOFT,
+    )
+)
+_NEIGHBOUR, _TRUTH = (evaluation.NEIGHBOUR, "copy"), (GROUND_TRUTH, "")
 
-# Pairs (worse, better), as expected: what averaging is worth, and what the neighbour lacks.
-ERROR_PAIRS = ((_ONE, _MEAN), (_ONE, _SOFT), (_NEIGHBOUR, _ONE), (_NEIGHBOUR, _SOFT))
+# Pairs (worse, better), as expected: what each estimator is worth, what the neighbour lacks, and
+# what an occluder costs.
+ERROR_PAIRS = (
+    *((_CHAIN, _ONE), (_CHAIN, _SOFT), (_ONE, _MEAN), (_ONE, _SOFT)),
+    *((_NEIGHBOUR, _CHAIN), (_NEIGHBOUR, _ONE)),
+    *(((evaluation.DI2POSE, name), (UNCOVERED, name)) for name in protocols.IN_DETAIL),
+)
 # What averaging costs in plausibility, and what a sample lacks of it.
-PLAUSIBILITY_PAIRS = ((_MEAN, _ONE), (_SOFT, _ONE), (_ONE, (GROUND_TRUTH, "")))
+PLAUSIBILITY_PAIRS = (
+    *((_CHAIN_MEAN, _CHAIN), (_MEAN, _ONE), (_SOFT, _CHAIN), (_SOFT, _ONE)),
+    *((_CHAIN, _TRUTH), (_ONE, _TRUTH)),
+)
 
 FILES = ("sweeps", "advocc", "uncertainty", "plausibility", "conventions")
 KINDS = {  # lists of rows in a run's file
@@ -97,7 +117,8 @@ def joined(found, *, shared_clusters):
     seeds = found[OCCLUSION].values()
     if seeds:
         errors, uncertainty, plausibility, conventions = (
-            [measured[kind] for measured in seeds] for kind in KINDS[OCCLUSION]
+            _comparable([measured[kind] for measured in seeds], shared_clusters)
+            for kind in KINDS[OCCLUSION]
         )
         files["sweeps"] = _with_differences(errors, ERROR_PAIRS, options)
         files["uncertainty"] = combined_rows(uncertainty, **options)
@@ -107,11 +128,35 @@ def joined(found, *, shared_clusters):
     return {**files, "advocc": rows} if rows else files
 
 
+def _comparable(rows_of_seeds, shared_clusters):
+    """Where clusters are shared, without the rows of which no cluster is in every seed."""
+    if not shared_clusters:
+        return rows_of_seeds
+    common = {}
+    for row in (row for rows in rows_of_seeds for row in rows if row["clusters"] is not None):
+        names = set(row["clusters"]["names"])
+        common[_key(row)] = common.get(_key(row), names) & names
+    return [[row for row in rows if common.get(_key(row), True)] for rows in rows_of_seeds]
+
+
 def _with_differences(rows_of_seeds, pairs, options):
     rows = combined_rows(rows_of_seeds, **options)
+    both = [[*own, *_uncovered(own)] for own in rows_of_seeds]
     for worse, better in pairs:
-        rows += difference_rows(rows_of_seeds, worse, better, **options)
+        rows += difference_rows(both, worse, better, **options)
     return rows
+
+
+def _uncovered(rows):
+    """Rows of clean images by what hides a joint, to be paired with those with the occluder."""
+    kinds = (SEEN, COVERED, OWN_BODY)
+    return [
+        {**row, "protocol": protocols.OCCLUDERS, "level": 1.0, "method": UNCOVERED}
+        for row in rows
+        if row["protocol"] == protocols.CLEAN[0]
+        and row["method"] == evaluation.DI2POSE
+        and row["joints"].endswith(kinds)
+    ]
 
 
 def _advocc(found, options):
@@ -125,7 +170,9 @@ def _advocc(found, options):
         for name in (*PATCHES, *AGREEMENTS)
     ]
     for rows_of_seeds in (list(clean.values()), *attacked):
-        rows += combined_rows(rows_of_seeds, **options) if rows_of_seeds else []
+        if rows_of_seeds:
+            kept = _comparable(rows_of_seeds, options["shared_clusters"])
+            rows += combined_rows(kept, **options)
     return rows
 
 
@@ -168,7 +215,7 @@ def write(source, root=None):
     found = finished(source, root)
     files = joined(found, shared_clusters=SHARED_CLUSTERS[source])
     for name, rows in files.items():
-        write_json(results_folder(source, root) / f"{name}.json", rows)
+        write_rows(results_folder(source, root) / f"{name}.json", rows)
     return files, found
 
 

@@ -10,7 +10,6 @@ search missed the worst case. One seed will do: it is about the search, not abou
 """
 
 import argparse
-import json
 import sys
 
 import torch
@@ -27,10 +26,11 @@ from di2pose_lib.config_file import load_config, to_dict
 from di2pose_lib.estimators import SOFT
 from di2pose_lib.evaluation import DI2POSE
 from di2pose_lib.experiment_runs import check_sources, run_each
-from di2pose_lib.files import fingerprint, locked, write_text
+from di2pose_lib.files import fingerprint, locked
 from di2pose_lib.patch_grid import patch_grid
 from di2pose_lib.predictors import FeaturePredictor
 from di2pose_lib.project import LIBRARY_DIGEST, Pipeline, finished_pipeline, project_root
+from di2pose_lib.row_files import write_rows
 from di2pose_lib.source_record import read_record
 from di2pose_lib.textures import open_textures
 
@@ -94,7 +94,7 @@ class Run:
             else:
                 measured = self._agree(found)
             made_by = {"library": LIBRARY_DIGEST[:16], "from": self.values}
-            write_text(self.row_path, row_text({**made_by, **measured}))
+            write_rows(self.row_path, {**made_by, **measured})
 
     def _attack(self, found):
         """{"errors": rows, "gallery": the records of the worst cases, without their tables}."""
@@ -161,21 +161,6 @@ def agreement_rows(records, dataset, grid, num_samples, seed):
         result_row(condition, *names, name, torch.tensor(own, dtype=torch.float64), every)
         for name, own in values.items()
     ]
-
-
-def row_text(value):
-    """A dict as JSON, each row of its lists on a line: a file of rows stays below 1 MB."""
-    parts = []
-    for name, part in value.items():
-        text = _compact(part)
-        if isinstance(part, list) and part:
-            text = "[\n" + ",\n".join(map(_compact, part)) + "\n]"
-        parts.append(f"{json.dumps(name)}: {text}")
-    return "{\n" + ",\n".join(parts) + "\n}\n"
-
-
-def _compact(value):
-    return json.dumps(value, allow_nan=False, separators=(",", ":"))
 
 
 def _trained_from(config):

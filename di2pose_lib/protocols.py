@@ -1,7 +1,9 @@
 """What is measured of one trained model under occlusion: errors, uncertainty, plausibility.
 
 The test images as they are, with occluders in the scene, and in the sweeps of masks and crops
-(`occlusions`): every condition has the same frames, so differences are paired.
+(`occlusions`): every condition has the same frames, so differences are paired. Samples are drawn
+as the model's sampler is set; where that leaves the chain of Eq. 9, Algorithm 2's stand beside
+them.
 """
 
 from typing import NamedTuple
@@ -26,6 +28,7 @@ from di2pose_lib.plausibility import own_bones, plausibility_rows
 from di2pose_lib.progress import Progress
 from di2pose_lib.seeding import seed_for
 from di2pose_lib.uncertainty import uncertainty_rows
+from di2pose_lib.visibility import joint_kinds, kind_rows, share_rows
 
 IMAGES = 220  # of the test split, at most, evenly spaced
 HYPOTHESES = 8  # of each image, for its uncertainty
@@ -33,6 +36,11 @@ SAMPLES = 4  # of them, for the mean and the best of samples
 AT_ONCE = 44  # images
 OCCLUDERS = "occluders"  # in the scene: the split test_occluded
 CLEAN = ("clean", 0.0)  # a mask and a crop of 0
+CHAIN_MEAN = f"{estimators.MEAN}, {estimators.ALGORITHM_2}"
+
+# What is measured in every convention and joint by joint, and what need not look like a body.
+IN_DETAIL = (estimators.CHAIN, estimators.SOFT)
+NO_BODIES = (estimators.ARGMAX, estimators.BEST)
 
 # Where uncertainty and plausibility are asked for, besides errors.
 LOOKED_INTO = (CLEAN, (MASK, 0.4), (CROP, 0.2), (OCCLUDERS, 1.0))
@@ -62,6 +70,7 @@ def settings():
         "images": IMAGES,
         "hypotheses": HYPOTHESES,
         "samples": SAMPLES,
+        "chain_steps": estimators.CHAIN_STEPS,
         "ratios": {name: list(ratios) for name, ratios in RATIOS.items()},
         "looked_into": [list(condition) for condition in LOOKED_INTO],
     }
@@ -76,21 +85,40 @@ def occlusion_rows(found):
     """{"errors", "uncertainty", "plausibility", "conventions": rows} of a `Trained`."""
     sweeps = [(name, ratio) for name, ratios in RATIOS.items() for ratio in ratios if ratio > 0]
     rows = {"errors": [], "uncertainty": [], "plausibility": [], "conventions": []}
+    kinds = _joint_kinds(found.data)
     for protocol, level in (CLEAN, *sweeps, (OCCLUDERS, 1.0)):
         images, condition, dataset = _occlude(found, protocol, level)
         predictions, hypotheses = _predictions(found, images, condition, dataset, protocol, level)
-        errors = error_rows(predictions, condition)
-        if (protocol, level) == CLEAN:
-            rows["errors"] += [{**row, "protocol": sweep} for sweep in RATIOS for row in errors]
-            for prediction in predictions:
+        rows["errors"] += _under_each_name(error_rows(predictions, condition), protocol)
+        few = [p for p in predictions if p.estimator in IN_DETAIL]
+        if protocol in (CLEAN[0], OCCLUDERS):
+            rows["errors"] += kind_rows(few, condition, kinds)
+        if protocol == OCCLUDERS:
+            rows["errors"] += share_rows(few, condition)
+        if protocol == CLEAN[0]:
+            for prediction in few:
                 rows["conventions"] += convention_rows(prediction, condition)
-        else:
-            rows["errors"] += errors
         if (protocol, level) in LOOKED_INTO:
             bones = own_bones(dataset)[spread_rows(dataset, IMAGES)]
-            rows["uncertainty"] += uncertainty_rows(hypotheses, condition, DI2POSE)
-            rows["plausibility"] += plausibility_rows(predictions, condition, bones)
+            for estimator, poses in hypotheses.items():
+                rows["uncertainty"] += uncertainty_rows(poses, condition, DI2POSE, estimator)
+            bodies = [p for p in predictions if p.estimator not in NO_BODIES]
+            rows["plausibility"] += plausibility_rows(bodies, condition, bones)
     return rows
+
+
+def _under_each_name(rows, protocol):
+    """The rows; those of clean images once more as what a mask and a crop of 0 leave."""
+    names = (protocol, *RATIOS) if protocol == CLEAN[0] else (protocol,)
+    return [{**row, "protocol": name} for name in names for row in rows]
+
+
+def _joint_kinds(data):
+    """`visibility.joint_kinds` of the images that are taken, which both splits have alike."""
+    rows = spread_rows(data["test"], IMAGES)
+    return joint_kinds(
+        data["test"].take("visible", rows), data["test_occluded"].take("covered", rows)
+    )
 
 
 def error_rows(predictions, condition):
@@ -125,42 +153,60 @@ def _occlude(found, protocol, level):
     return images, condition, dataset
 
 
-@torch.no_grad()
 def _predictions(found, images, condition, dataset, protocol, level):
-    """Every method's `Prediction`, and the hypotheses float (n, H, J, 3)."""
+    """Every method's `Prediction`, and {estimator: hypotheses float (n, H, J, 3)}."""
     where, model = next(found.encoder.parameters()).device, found.model
     rows = spread_rows(dataset, IMAGES)
     seeds = [seed_for(found.config.seed, "protocols", row) for row in rows.tolist()]
-    progress = Progress(f"{protocol} {level:g}", len(images))
-    features, poses, argmax, soft = [], [], [], []
-    for first in range(0, len(images), AT_ONCE):
-        some = slice(first, first + AT_ONCE)
-        features.append(found.encoder(images[some].to(where)))
-        drawn, most_probable = model.hypotheses(features[-1], HYPOTHESES, seeds[some])
-        poses.append(drawn.cpu())
-        argmax.append(most_probable.cpu())
-        soft.append(model.soft_decode(features[-1]).cpu())
-        progress.tick(min(first + AT_ONCE, len(images)))
-    progress.report(len(images), {})
-    poses, truth = torch.cat(poses), condition.pose
-    train = found.data["train"]
+    features = _encoded(found.encoder, images, where)
+    drawn, argmax = _drawn(model, features, HYPOTHESES, seeds, f"{protocol} {level:g}")
+    hypotheses = {f"{HYPOTHESES} samples": drawn}
+    truth, train = condition.pose, found.data["train"]
     train_pose, position = train.take("pose"), train.take("camera_position")
     mean = baselines.mean_pose_per_camera(
         train_pose, position, dataset.take("camera_position", rows)
     )
-    seen = torch.cat(features).cpu()
-    nearest = baselines.nearest_neighbour(found.train_features, len(train), seen)
-    few = poses[:, :SAMPLES]
+    nearest = baselines.nearest_neighbour(found.train_features, len(train), features.cpu())
+    few = drawn[:, :SAMPLES]
     errors = mpjpe_mm(few.flatten(0, 1), truth.repeat_interleave(SAMPLES, dim=0))
     best = few[torch.arange(len(few)), errors.unflatten(0, (-1, SAMPLES)).argmin(dim=1)]
+    with torch.no_grad():
+        rebuilt = model.tokenizer(truth.to(where)).cpu()
     predictions = [
         Prediction(MEAN_POSE, "mean", mean),
         Prediction(NEIGHBOUR, "copy", train_pose[nearest]),
-        Prediction(DI2POSE, estimators.ONE_SAMPLE, poses[:, 0]),
-        Prediction(DI2POSE, estimators.ARGMAX, torch.cat(argmax)),
+        Prediction(DI2POSE, estimators.ONE_SAMPLE, drawn[:, 0]),
+        Prediction(DI2POSE, estimators.ARGMAX, argmax),
         Prediction(DI2POSE, estimators.MEAN, few.mean(dim=1)),
-        Prediction(DI2POSE, estimators.SOFT, torch.cat(soft)),
+        Prediction(DI2POSE, estimators.SOFT, model.soft_decode(features).cpu()),
         Prediction(DI2POSE, estimators.BEST, best),
-        Prediction(TOKENIZER, RECONSTRUCTION, model.tokenizer(truth.to(where)).cpu()),
+        Prediction(TOKENIZER, RECONSTRUCTION, rebuilt),
     ]
-    return predictions, poses
+    if not model.follows_chain:
+        many = HYPOTHESES if (protocol, level) in LOOKED_INTO else 1
+        name = f"{protocol} {level:g}, {estimators.ALGORITHM_2}"
+        along, _ = _drawn(model.along_chain(), features, many, seeds, name)
+        predictions.append(Prediction(DI2POSE, estimators.CHAIN, along[:, 0]))
+        if many > 1:
+            averaged = along[:, :SAMPLES].mean(dim=1)
+            predictions.append(Prediction(DI2POSE, CHAIN_MEAN, averaged))
+            hypotheses[f"{HYPOTHESES} samples, {estimators.ALGORITHM_2}"] = along
+    return predictions, hypotheses
+
+
+@torch.no_grad()
+def _encoded(encoder, images, where):
+    return torch.cat([encoder(part.to(where)) for part in images.split(AT_ONCE)])
+
+
+def _drawn(model, features, num_hypotheses, seeds, name):
+    """Hypotheses (n, H, J, 3) and the first one's arg-max (n, J, 3), on the CPU."""
+    progress, poses, argmax = Progress(name, len(features)), [], []
+    for first in range(0, len(features), AT_ONCE):
+        some = slice(first, first + AT_ONCE)
+        found = model.hypotheses(features[some], num_hypotheses, seeds[some])
+        for parts, part in zip((poses, argmax), found, strict=True):
+            parts.append(part.cpu())
+        progress.tick(min(first + AT_ONCE, len(features)))
+    progress.report(len(features), {})
+    return torch.cat(poses), torch.cat(argmax)

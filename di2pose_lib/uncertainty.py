@@ -36,32 +36,31 @@ def exact_levels(num_hypotheses):
     return {f"{k}/{whole}": float(Fraction(k, whole)) for k in range(1, whole)}
 
 
-def uncertainty_rows(hypotheses, condition, method):
+def uncertainty_rows(hypotheses, condition, method, estimator):
     """Rows of everything above for all, visible and occluded joints, with intervals.
 
     Metrics: spread_mm, error_of_mean_mm, rank_correlation, "coverage 50 %", "coverage
     90 %", "coverage k/(H + 1)" of every exact level, radius_50_mm, radius_90_mm,
     energy_score_mm, pose_energy_score_mm, crps_mm, diversity_mm. The rank correlation is
     that over the images, mean over the joints, each with its weight in images; its interval
-    keeps the ranks of the whole sample. The estimator is named "H samples".
+    keeps the ranks of the whole sample.
 
     Args:
         hypotheses: float (n, H, 17, 3), H ≥ 2, metres, of the condition's images.
         condition: a `conditions.Condition`.
-        method: name, for the rows.
+        method, estimator: names, for the rows.
 
     Raises:
         ValueError: another number of images or joints, NaN, a single hypothesis.
     """
     check_tensor("hypotheses", hypotheses, (len(condition.pose), "H", "J", 3), "float")
     check_poses("hypotheses[:, 0]", hypotheses[:, 0], condition)
-    pose, count = condition.pose, hypotheses.shape[1]
-    estimator = f"{count} samples"
+    pose = condition.pose
     masks = {joints: mask.clone() for joints, mask in condition.joint_masks.items()}
     for mask in masks.values():
         mask[:, 0] = False
     found = spread_and_error_mm(hypotheses, pose)
-    exact = exact_levels(count)
+    exact = exact_levels(hypotheses.shape[1])
     inside = coverage(hypotheses, pose, (*LEVELS, *exact.values()))
     radius = region_radius_mm(hypotheses, LEVELS)
     measures = {

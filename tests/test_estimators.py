@@ -309,3 +309,23 @@ def test_no_hypothesis_at_all_is_refused():
 def test_every_estimator_has_a_name_of_its_own():
     names = [estimators.ONE_SAMPLE, ARGMAX, MEAN, SOFT, BEST]
     assert len(set(names)) == 5 and "uses the answer" in BEST
+
+
+def test_the_chain_is_left_by_confidence_or_temperature_and_followed_by_either_spacing():
+    parts = (ToyDenoiser(), SCHEDULE, ToyTokenizer(), 4)
+    for options in ({}, {"spacing": "cosine"}, {"order": "random"}, {"spacing": "uniform"}):
+        assert PoseModel(*parts, **options).follows_chain
+    for options in ({"order": "confidence"}, {"temperature": 0.5}, {"final": "argmax"}):
+        assert not PoseModel(*parts, **options).follows_chain
+
+
+def test_along_the_chain_the_steps_are_uniform_and_exact_whatever_the_sampler_is(monkeypatch):
+    options = {"order": "confidence", "spacing": "cosine", "temperature": 0.5}
+    model = PoseModel(ToyDenoiser(), SCHEDULE, ToyTokenizer(), 2, **options)
+    exact = PoseModel(ToyDenoiser(), SCHEDULE, ToyTokenizer(), STEPS)
+    for features in (sure_of(ANSWERS), TORN):
+        drawn, _ = model.along_chain().hypotheses(features, 4, [1, 2, 3])
+        assert torch.equal(drawn, exact.hypotheses(features, 4, [1, 2, 3])[0])
+    monkeypatch.setattr(estimators, "CHAIN_STEPS", 5)
+    assert model.along_chain().num_inference_steps == 5
+    assert model.along_chain().follows_chain and not model.follows_chain

@@ -8,7 +8,7 @@ from small import make_split
 from torch import nn
 
 from di2pose_lib import evaluation
-from di2pose_lib.estimators import ARGMAX, BEST, MEAN, ONE_SAMPLE, SOFT
+from di2pose_lib.estimators import ARGMAX, BEST, CHAIN, MEAN, ONE_SAMPLE, SOFT
 from di2pose_lib.evaluation import Prediction, evaluation_rows, find, joint_errors, summary
 from di2pose_lib.metrics import pa_mpjpe_mm
 
@@ -228,6 +228,14 @@ def test_the_summary_holds_every_method_clean_and_with_occluders():
             wanted[f"{occlusion}_{name}_mpjpe_mm"] = mean
     assert summary(rows) == wanted
     assert len(wanted) == 12
+    chain = [
+        row(method=evaluation.DI2POSE, estimator=CHAIN, occlusion=occlusion, mean=7.0)
+        for occlusion in ("clean", "occluders")
+    ]
+    added = {k: v for k, v in summary(rows + chain).items() if k not in wanted}
+    assert set(added) == {
+        f"{occlusion}_one_sample_algorithm_2_mpjpe_mm" for occlusion in ("clean", "occluders")
+    }
     with pytest.raises(ValueError, match="got 0"):
         summary(rows[1:])
 
@@ -259,8 +267,9 @@ class ToyEncoder(nn.Module):
 class ToyModel:
     """Predicts a pose whose joint 1 has the feature as x, and notes what it was asked."""
 
-    def __init__(self):
+    def __init__(self, follows_chain=True):
         self.batches, self.draws = [], []
+        self.follows_chain = follows_chain
         self.tokenizer = SimpleNamespace(encode=lambda pose: pose, decode=lambda pose: pose)
 
     def estimates(self, features, pose, num_hypotheses, generator):
@@ -270,6 +279,19 @@ class ToyModel:
         predicted[:, 1, 0] = features[:, 0, 0]
         return {ONE_SAMPLE: predicted / 2, SOFT: predicted, BEST: pose}
 
+    def along_chain(self):
+        return ToyChain()
+
+
+class ToyChain:
+    """Another sampler: joint 1 has minus the feature as x, joint 2 the image's seed."""
+
+    def hypotheses(self, features, num_hypotheses, seeds):
+        poses = torch.zeros(len(features), num_hypotheses, 17, 3)
+        poses[:, :, 1, 0] = -features[:, 0, 0, None]
+        poses[:, :, 2, 0] = torch.tensor([seed % 1000 for seed in seeds])[:, None]
+        return poses, poses[:, 0]
+
 
 @pytest.fixture
 def predicted(tmp_path):
@@ -277,8 +299,8 @@ def predicted(tmp_path):
     train = make_split(tmp_path / "train", 3, ("S1",))
     test = make_split(tmp_path / "test", 10)
 
-    def run(occlusion):
-        model = ToyModel()
+    def run(occlusion, follows_chain=True):
+        model = ToyModel(follows_chain)
         features = torch.tensor([2.2, 50.0, 6.9])
         found = evaluation.predict(
             model,
@@ -307,6 +329,16 @@ def test_every_method_predicts_every_image_and_the_shuffle_is_a_clean_one(predic
     assert list(hidden) == rivals + ours
     assert all(pose.shape == (10, 17, 3) for pose in clean.values())
     assert torch.equal(clean[tokens[0]], test.take("pose"))
+
+
+def test_where_the_sampler_leaves_the_chain_algorithm_2_stands_beside_it(predicted):
+    run, test, _ = predicted
+    for occlusion in evaluation.CONDITIONS:
+        found, model = run(occlusion, follows_chain=False)
+        chain = found.pop((evaluation.DI2POSE, CHAIN))
+        assert list(found) == list(run(occlusion)[0])
+        assert (-chain[:, 1, 0]).tolist() == list(range(10))
+        assert chain[:, 2, 0].tolist() == [seed % 1000 for seed in model.draws[:10]]
 
 
 def test_images_go_to_the_model_in_batches_and_come_back_in_order(predicted):

@@ -26,8 +26,8 @@ def test_a_multiple_scales_mean_and_ends():
     assert scaled(SeedInterval(2.0, 1.0, 4.0, 3), 1.5) == SeedInterval(3.0, 1.5, 6.0, 3)
 
 
-def test_the_papers_estimator_is_a_single_sample():
-    assert PAPER_ESTIMATOR == estimators.ONE_SAMPLE
+def test_the_papers_estimator_is_a_single_sample_along_its_chain():
+    assert PAPER_ESTIMATOR == estimators.CHAIN == "one sample, Algorithm 2"
 
 
 def test_a_file_that_does_not_exist_has_no_rows(root):
@@ -60,7 +60,9 @@ def test_the_papers_estimator_goes_before_others_and_the_best_of_samples_never_c
     mean = row(4.0, 1.0, 5.0, protocol="mask", level=0.8, estimator=estimators.MEAN)
     best = row(1.0, 1.0, 1.0, protocol="mask", level=0.8, estimator=estimators.BEST)
     one = row(9.0, 1.0, 10.0, protocol="mask", level=0.8)
+    chain = row(11.0, 1.0, 12.0, protocol="mask", level=0.8, estimator=PAPER_ESTIMATOR)
     for rows, expected in (
+        ([soft, mean, best, one, chain], 11.0),
         ([soft, mean, best, one], 9.0),
         ([soft, best, mean], 4.0),
         ([best, soft], 2.0),
@@ -85,8 +87,17 @@ def test_what_is_compared_has_one_estimator(root):
     )
     together = Results(root).together("synthetic", [MASK, none])
     assert [each.value.mean for each in together] == [7.0, 2.0]
-    named = Selection("sweeps", {**MASK.fields, "estimator": PAPER_ESTIMATOR})
+    named = Selection("sweeps", {**MASK.fields, "estimator": estimators.ONE_SAMPLE})
     assert [m.value.mean for m in Results(root).together("synthetic", [named, none])] == [9.0, 2.0]
+
+
+def test_of_sets_of_samples_those_along_the_chain_are_taken(root):
+    spread = {"protocol": "clean", "level": 0.0, "metric": "spread_mm"}
+    own = row(30.0, 29.0, 31.0, **spread, estimator="8 samples")
+    along = row(40.0, 39.0, 41.0, **spread, estimator="8 samples, Algorithm 2")
+    put_rows(root, "synthetic", "uncertainty", [own, along])
+    found = Results(root).find("synthetic", Selection("uncertainty", spread))
+    assert found.value.mean == 40.0 and "8 samples, Algorithm 2" in found.what
 
 
 def test_rows_that_cannot_be_told_apart_are_refused(root):

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from di2pose_lib import protocol_results
+from di2pose_lib import protocol_results, protocols
 from di2pose_lib.config_file import load_config
 from di2pose_lib.ledger_results import Results, Selection
 from di2pose_lib.plausibility import GROUND_TRUTH
@@ -156,10 +156,44 @@ def test_pairs_are_rows_of_their_own_with_narrower_intervals(root):
         "Di2Pose, one sample − Di2Pose, soft decoding",
         "Di2Pose, one sample − Di2Pose, mean of samples",
         "nearest training neighbour, copy − Di2Pose, one sample",
-        "nearest training neighbour, copy − Di2Pose, soft decoding",
     }
     truth = of(files["plausibility"], "Di2Pose, one sample − ground truth, ", "")
     assert truth["mean"] == pytest.approx((5 + 3) / 2)
+
+
+def test_the_same_joints_covered_and_not_are_a_pair_and_other_joints_are_none(root):
+    fields = {"estimator": "one sample, Algorithm 2"}
+    covered = "left wrist, covered by the occluder"
+    for seed in (2, 3):
+        value = occlusion(0.0)
+        for joints in (covered, "visible"):
+            value["errors"] += [
+                row([40.0, 50.0], protocol="clean", level=0.0, joints=joints, **fields),
+                row([90.0, 120.0], protocol="occluders", level=1.0, joints=joints, **fields),
+            ]
+        put(root, "occlusion", "synthetic", seed, value)
+    rows = write("synthetic", root)[0]["sweeps"]
+    (pair,) = [r for r in rows if protocol_results.UNCOVERED in r["method"]]
+    assert pair["method"] == (
+        "Di2Pose, one sample, Algorithm 2 − Di2Pose without the occluder, one sample, Algorithm 2"
+    )
+    assert (pair["protocol"], pair["level"], pair["joints"]) == ("occluders", 1.0, covered)
+    assert pair["mean"] == pytest.approx((50 + 70) / 2)
+    assert protocol_results.UNCOVERED not in {r["method"] for r in rows}
+    assert protocols.LOOKED_INTO[-1] == (protocols.OCCLUDERS, 1.0)
+
+
+def test_a_row_without_a_common_recording_is_left_out_where_recordings_are_shared():
+    found = {name: {} for name in NAMES}
+    found["occlusion"] = {2: occlusion(0.0), 3: occlusion(0.0)}
+    for seed, names in ((2, (0, 1)), (3, (5, 6))):
+        rare = row([1.0, 2.0], names=names, protocol="visible share", level=0.2)
+        found["occlusion"][seed]["errors"].append(rare)
+    for shared in (True, False):
+        rows = joined(found, shared_clusters=shared)["sweeps"]
+        kept = [r for r in rows if r["protocol"] == "visible share"]
+        assert len(kept) == (0 if shared else 1)
+        assert of(rows, protocol="mask")["seeds"] == 2
 
 
 def test_a_mean_of_actions_has_an_interval_over_the_seeds_and_its_place(root):
@@ -235,7 +269,7 @@ def test_what_was_found_is_told_and_nothing_is_written_of_nothing(root, monkeypa
     told = capsys.readouterr().out
     assert "mocap: finished seeds of occlusion: 2 of 3, advocc 40: 0 of 3" in told
     assert "agreement 80: 0 of 1" in told
-    assert "sweeps.json: 8 rows" in told and "advocc.json: no finished run, not written" in told
+    assert "sweeps.json: 7 rows" in told and "advocc.json: no finished run, not written" in told
     assert "synthetic: finished seeds of occlusion: 0 of 3" in told
     assert not (root / "results" / "lesson" / "synthetic").exists()
     folder = root / "pipelines" / "mocap" / "results" / "lesson" / "mocap"

@@ -11,7 +11,7 @@ from di2pose_lib import ablations, advocc_runs, evaluation, protocol_runs, proto
 from di2pose_lib.advocc import METRICS
 from di2pose_lib.advocc_runs import error_table
 from di2pose_lib.config_file import load_config
-from di2pose_lib.estimators import BEST, MEAN, ONE_SAMPLE, SOFT
+from di2pose_lib.estimators import BEST, CHAIN, MEAN, ONE_SAMPLE, SOFT
 from di2pose_lib.occlusions import CROP, MASK, RATIOS
 from di2pose_lib.patch_grid import patch_grid
 from di2pose_lib.project import project_root
@@ -28,8 +28,8 @@ from di2pose_lib.protocol_runs import (
     agreement_rows,
     main,
     planned,
-    row_text,
 )
+from di2pose_lib.visibility import COVERED, SHARE
 
 BASE = load_config(project_root() / "params.yaml")
 
@@ -64,11 +64,11 @@ def measured(root, name):
 
 def test_every_condition_has_errors_of_every_method_and_kind_of_joints(root):
     rows = measured(root, "occlusion")["errors"]
-    conditions = {(row["protocol"], row["level"]) for row in rows}
+    conditions = {(row["protocol"], row["level"]) for row in rows if row["protocol"] != SHARE}
     sweeps = {(sweep, ratio) for sweep, ratios in RATIOS.items() for ratio in ratios}
-    assert conditions == sweeps | {("occluders", 1.0)}
+    assert conditions == sweeps | {("clean", 0.0), ("occluders", 1.0)}
     named = {(row["method"], row["estimator"]) for row in rows}
-    assert {(evaluation.DI2POSE, e) for e in (ONE_SAMPLE, MEAN, SOFT, BEST)} < named
+    assert {(evaluation.DI2POSE, e) for e in (ONE_SAMPLE, CHAIN, MEAN, SOFT, BEST)} < named
     assert (evaluation.NEIGHBOUR, "copy") in named and (evaluation.MEAN_POSE, "mean") in named
     for sweep in (MASK, CROP):
         for joints in ("all", "visible", "occluded"):
@@ -77,6 +77,33 @@ def test_every_condition_has_errors_of_every_method_and_kind_of_joints(root):
     keys = {tuple(row[key] for key in ("protocol", "level", "method", "estimator", "joints",
                                        "metric")) for row in rows}  # fmt: skip
     assert len(keys) == len(rows)
+
+
+def test_clean_images_are_a_mask_and_a_crop_of_nothing(root):
+    rows = measured(root, "occlusion")["errors"]
+    clean, mask, crop = (
+        [{**row, "protocol": ""} for row in rows if (row["protocol"], row["level"]) == (name, 0.0)]
+        for name in ("clean", MASK, CROP)
+    )
+    assert mask == crop and [row for row in clean if row in mask] == mask
+
+
+def test_covered_joints_have_rows_with_the_occluder_and_without_and_shares_have_theirs(root):
+    rows = measured(root, "occlusion")["errors"]
+    found = [row for row in rows if row["joints"] == COVERED and row["estimator"] == CHAIN]
+    assert [row["protocol"] for row in found] == ["clean", "occluders"]
+    assert found[0]["n"] == found[1]["n"] > 0
+    shares = [row for row in rows if row["protocol"] == SHARE and row["estimator"] == SOFT]
+    assert sum(row["n"] for row in shares) == 12, "every image has one"
+
+
+def test_uncertainty_is_of_either_sampler_and_bodies_are_of_those_that_could_be(root):
+    found = measured(root, "occlusion")
+    samplers = {row["estimator"] for row in found["uncertainty"]}
+    assert samplers == {"4 samples", "4 samples, Algorithm 2"}
+    assert protocols.CHAIN_MEAN in {row["estimator"] for row in found["plausibility"]}
+    assert BEST not in {row["estimator"] for row in found["plausibility"]}
+    assert {row["estimator"] for row in found["conventions"]} == {CHAIN, SOFT}
 
 
 def test_more_of_the_image_hidden_hides_more_joints(root):
@@ -171,15 +198,6 @@ def test_agreements_are_of_one_seed_and_change_no_other_runs_key(monkeypatch):
     monkeypatch.setattr(protocol_runs, "AGREED", 7)
     after = {run.name: run.row_path for run in planned(tiny(), NAMES, ["synthetic"], [2])}
     assert {name for name in NAMES if before[name] != after[name]} == {*AGREEMENTS}
-
-
-def test_each_row_stands_on_a_line_of_its_file():
-    value = {"library": "a", "from": {"x": [1, 2]}, "errors": [{"mean": 1.5}, {"mean": 2}], "e": []}
-    text = row_text(value)
-    assert json.loads(text) == value
-    assert '{"mean":1.5},' in text.splitlines()
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        row_text({"errors": [{"mean": float("nan")}]})
 
 
 def test_a_second_seed_or_other_settings_are_other_rows(monkeypatch):

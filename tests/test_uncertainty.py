@@ -42,7 +42,7 @@ def hypotheses_of(condition, count=4, spread=0.1):
 
 
 def rows_of(condition, hypotheses):
-    rows = uncertainty_rows(hypotheses, condition, "Di2Pose")
+    rows = uncertainty_rows(hypotheses, condition, "Di2Pose", "4 samples")
     return {(row["metric"], row["joints"]): row for row in rows}, rows
 
 
@@ -147,13 +147,13 @@ def test_exact_levels_are_named_as_fractions():
 def test_input_that_does_not_fit_is_refused(condition):
     samples = hypotheses_of(condition)
     with pytest.raises(ValueError, match="`hypotheses` must hold at least 2 an image; got 1"):
-        uncertainty_rows(samples[:, :1], condition, "m")
+        uncertainty_rows(samples[:, :1], condition, "m", "s")
     with pytest.raises(ValueError, match="`hypotheses` must not be empty"):
-        uncertainty_rows(samples[:, :0], condition, "m")
+        uncertainty_rows(samples[:, :0], condition, "m", "s")
     with pytest.raises(ValueError, match=r"`hypotheses` must have shape \(60, H, J, 3\)"):
-        uncertainty_rows(samples[:5], condition, "m")
+        uncertainty_rows(samples[:5], condition, "m", "s")
     with pytest.raises(ValueError, match="as the condition's; got"):
-        uncertainty_rows(samples[:, :, :16], condition, "m")
+        uncertainty_rows(samples[:, :, :16], condition, "m", "s")
     _, rows = rows_of(condition, samples)
     with pytest.raises(ValueError, match="`rows` must hold a level once; got 1/5 twice"):
         calibration_curve(rows + rows, "all")
