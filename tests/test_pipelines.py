@@ -33,6 +33,8 @@ STAGES = {
     "transition_matrices": "04_transition_matrices",
     "diffusion_training": "05_diffusion_training",
     "evaluation": "06_evaluation",
+    "measures": "08_measures",
+    "inpainting": "09_inpainting",
     "start_here": "00_start_here",
 }
 
