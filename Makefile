@@ -1,10 +1,10 @@
 # Every command that this repository documents; `make help` lists them.
 #
 #   PYTHON=/path/to/python3.11   the Python to build .venv with (3.11.5 or newer, or 3.12)
-#   MOCAP_ROOT=/path/to/bvh      the motion capture that `make mocap` reads
+#   MOCAP_ROOT=/path/to/bvh      the motion capture that mocap, ablations and occlusion read
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro smoke mocap paper ablations test kill-test lab clean
+.PHONY: help install repro smoke mocap paper ablations occlusion ledger test kill-test lab clean
 
 # Renamed whenever the pins change, so that an up-to-date installation costs nothing.
 STAMP := .venv/installed-$(shell cat requirements.txt pyproject.toml | cksum | cut -d ' ' -f 1)
@@ -33,6 +33,8 @@ help:
 	@echo "make mocap   scale lesson on real motion capture; MOCAP_ROOT=<folder of BVH files>"
 	@echo "make paper   the paper's sizes; needs a GPU, not run yet"
 	@echo "make ablations   the paper's Tables 3 to 5 and ours (hours; continues where it was)"
+	@echo "make occlusion   masks, crops, occluders, AdvOcc, three seeds (hours; continues), the ledger"
+	@echo "make ledger  results/ledger.csv from the committed results: each number and claim (seconds)"
 	@echo "make lab     JupyterLab, at the notebook to start with"
 	@echo "make test    style, unit tests, notebooks, the smoke pipeline killed midway"
 	@echo "make kill-test   kill -9 of the running smoke pipeline alone; KILL_SEED=1 for other moments"
@@ -107,6 +109,24 @@ ablations: $(STAMP)
 	@echo ""
 	@echo "Done. Where to look next:"
 	@echo "  pipelines/ablations/reports/lesson/synthetic/07_ablations.ipynb   the tables, with verdicts"
+
+occlusion: $(STAMP)
+	@echo "Running what is missing of the protocols of occlusion: dvc repro in pipelines/protocols"
+	@$(READ_MOCAP_ROOT) \
+	python -m di2pose_lib.protocol_runs --plan && cd pipelines/protocols && dvc repro \
+	    && cd ../ledger && dvc repro
+	@echo ""
+	@echo "Done. Where to look next:"
+	@echo "  results/lesson/synthetic/sweeps.json             errors under masks, crops and occluders"
+	@echo "  results/lesson/synthetic/advocc.json             and under the worst patch"
+	@echo "  results/ledger.csv                               the papers' numbers and claims, ours beside"
+
+ledger: $(STAMP)
+	@echo "Making the ledger from the committed results: dvc repro in pipelines/ledger"
+	@cd pipelines/ledger && dvc repro
+	@echo ""
+	@echo "Done. Where to look next:"
+	@echo "  results/ledger.csv                               the papers' numbers and claims, ours beside"
 
 # `-m ""`: the slow tests too, which a bare `pytest` leaves out. Those that break notebooks
 # come last, for they start from what the notebooks have put in scratch/.

@@ -3,17 +3,24 @@
 `python -m di2pose_lib.protocol_runs --help`. A run is one protocol on one data source with one
 training seed. It leaves one small row file; what exists is skipped, and a run that was killed
 continues. The seed of the finished pipeline is not trained again.
+
+The attacks search from coarse to fine. An agreement attacks a part of the same images with the
+full grid, with the same seed and so the same draws, and says how often and by how much the coarse
+search missed the worst case. One seed will do: it is about the search, not about the training.
 """
 
 import argparse
 import sys
 
+import torch
+
 from di2pose_lib import ablations, protocols
-from di2pose_lib.advocc import Attack
-from di2pose_lib.advocc_runs import advocc_rows, expected_cost
+from di2pose_lib.advocc import METRICS, Attack
+from di2pose_lib.advocc_runs import advocc_rows, expected_cost, search_agreement
 from di2pose_lib.advocc_runs import run as attack_images
-from di2pose_lib.advocc_search import COARSE_TO_FINE
+from di2pose_lib.advocc_search import COARSE_TO_FINE, FULL
 from di2pose_lib.checks import require
+from di2pose_lib.conditions import condition_of, result_row
 from di2pose_lib.config import SOURCES
 from di2pose_lib.config_file import load_config, to_dict
 from di2pose_lib.estimators import SOFT
@@ -31,11 +38,17 @@ PARAMS = {"synthetic": "params.yaml", "mocap": "pipelines/mocap/params.yaml"}
 SEEDS = (2, 3, 4)  # the pipelines' own, and the next two
 OCCLUSION = "occlusion"
 PATCHES = {"advocc 40": 40, "advocc 80": 80}
-NAMES = (OCCLUSION, *PATCHES)
+AGREEMENTS = {"agreement 40": 40, "agreement 80": 80}
+NAMES = (OCCLUSION, *PATCHES, *AGREEMENTS)
 
 ATTACKED = 200  # images
+AGREED = 100  # of them, evenly spaced: attacked with the full grid too
 DRAWS, FRESH_DRAWS = 3, 3
 GALLERY = 12  # worst cases whose patches are kept
+
+# In the rows of an agreement: its protocol, and what stands behind a metric's name.
+SEARCH = "advocc search"
+SAME, LOST, SPARED = "same position, %", "lost, mm", "positions spared, %"
 
 
 class Run:
@@ -60,7 +73,8 @@ class Run:
     def _settings(self):
         if self.name == OCCLUSION:
             return protocols.settings()
-        return {"attacked": ATTACKED, "draws": DRAWS, "fresh_draws": FRESH_DRAWS}
+        attack = {"attacked": ATTACKED, "draws": DRAWS, "fresh_draws": FRESH_DRAWS}
+        return {**attack, "agreed": AGREED} if self.name in AGREEMENTS else attack
 
     def pipeline(self):
         """The finished pipeline where it is this run's, else one of its own in scratch/."""
@@ -75,8 +89,10 @@ class Run:
             found = protocols.trained(self.pipeline())
             if self.name == OCCLUSION:
                 measured = protocols.occlusion_rows(found)
-            else:
+            elif self.name in PATCHES:
                 measured = self._attack(found)
+            else:
+                measured = self._agree(found)
             made_by = {"library": LIBRARY_DIGEST[:16], "from": self.values}
             write_rows(self.row_path, {**made_by, **measured})
 
@@ -84,20 +100,67 @@ class Run:
         """{"errors": rows, "gallery": the records of the worst cases, without their tables}."""
         test, seed = found.data["test"], self.config.seed
         grid = patch_grid(PATCHES[self.name], test.image_size)
-        predictor = FeaturePredictor(found.encoder, found.model, SOFT)
-        textures = open_textures(None, test.image_size[0])
-        attack = Attack(predictor, textures, grid, seed, DRAWS, FRESH_DRAWS)
         rows = protocols.spread_rows(test, ATTACKED)
-        cost = expected_cost(attack, test, len(rows), COARSE_TO_FINE)
-        print(f"{self.name}: at most {cost.seconds / 60:.0f} minutes are expected", flush=True)
-        identity = {"library": LIBRARY_DIGEST, "config": _trained_from(self.config)}
-        folder = self.store / self.name.replace(" ", "") / fingerprint(identity)
-        records = attack_images(attack, test, rows, COARSE_TO_FINE, folder, identity)
+        records = self._attacked(found, grid, rows, COARSE_TO_FINE)
         samples = self.config.evaluation.bootstrap_samples
         errors = advocc_rows(records, test, grid, DI2POSE, SOFT, samples, seed)
         worst = sorted(records, key=lambda r: -r["worst"]["mpjpe_mm"]["error_mm"])[:GALLERY]
         gallery = [{k: v for k, v in r.items() if k != "errors_mm"} for r in worst]
         return {"errors": errors, "gallery": gallery}
+
+    def _agree(self, found):
+        """{"errors": `agreement_rows` of a part of the attacked images}."""
+        test, seed = found.data["test"], self.config.seed
+        grid = patch_grid(AGREEMENTS[self.name], test.image_size)
+        attacked = protocols.spread_rows(test, ATTACKED)
+        rows = attacked[protocols.spread_rows(attacked, AGREED)]
+        records = self._attacked(found, grid, rows, FULL)
+        samples = self.config.evaluation.bootstrap_samples
+        return {"errors": agreement_rows(records, test, grid, samples, seed)}
+
+    def _attacked(self, found, grid, rows, search):
+        """The records of the attacked images."""
+        test = found.data["test"]
+        predictor = FeaturePredictor(found.encoder, found.model, SOFT)
+        textures = open_textures(None, test.image_size[0])
+        attack = Attack(predictor, textures, grid, self.config.seed, DRAWS, FRESH_DRAWS)
+        cost = expected_cost(attack, test, len(rows), search)
+        print(f"{self.name}: at most {cost.seconds / 60:.0f} minutes are expected", flush=True)
+        identity = {"library": LIBRARY_DIGEST, "config": _trained_from(self.config)}
+        folder = self.store / self.name.replace(" ", "") / fingerprint(identity)
+        return attack_images(attack, test, rows, search, folder, identity)
+
+
+def agreement_rows(records, dataset, grid, num_samples, seed):
+    """Rows of how the coarse search does on images whose full grid is known, with intervals.
+
+    Protocol `SEARCH` at the patch's size. Behind a metric's name stand `SAME`, the images with
+    the same worst position, and `LOST`, the worst error of the full grid above the one found;
+    the metric `SPARED` alone is the share of positions that the coarse search leaves out, and so
+    of the predictions that the search costs.
+
+    Args:
+        records: of one run with the full grid.
+        dataset: the split that was attacked.
+        grid: the run's `PatchGrid`.
+        num_samples, seed: of the intervals.
+    """
+    images = torch.tensor([record["image"] for record in records])
+    size = grid.reference_patch
+    condition = condition_of(dataset, SEARCH, size, num_samples, seed, images)
+    each = [search_agreement([record], grid) for record in records]
+    values = {}
+    for metric in METRICS:
+        found = [agreement[metric] for agreement in each]
+        values[f"{metric}, {SAME}"] = [100 * one.same_position for one in found]
+        values[f"{metric}, {LOST}"] = [one.lost_mm for one in found]
+        values[SPARED] = [100 * (1 - one.looked_at) for one in found]  # of all metrics together
+    every = torch.arange(len(records))
+    names = (DI2POSE, SOFT, "outside the patch")
+    return [
+        result_row(condition, *names, name, torch.tensor(own, dtype=torch.float64), every)
+        for name, own in values.items()
+    ]
 
 
 def _trained_from(config):
@@ -106,12 +169,16 @@ def _trained_from(config):
 
 
 def planned(base, names, sources, seeds, root=None):
-    """`Run`s in the order of running: each seed's protocols together."""
+    """`Run`s in the order of running: each seed's protocols together.
+
+    The agreements are of the pipelines' own seed alone.
+    """
     return [
         Run(base, name, source, seed, root)
         for source in sources
         for seed in seeds
         for name in names
+        if name not in AGREEMENTS or seed == SEEDS[0]
     ]
 
 
@@ -132,7 +199,7 @@ def main(arguments):
         print(f"{len(plan)} runs, {len(missing)} of them missing", flush=True)
         if chosen.plan:
             return 0
-        check_sources(base, chosen.source)
+        check_sources(base, dict.fromkeys(run.config.data.source for run in missing))
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -1,10 +1,11 @@
 """Which library modules a stage uses, read off the source: what dvc.yaml must list.
 
-`python tests/stage_modules.py` writes the lists into dvc.yaml and its copies; a test
-holds them to it. The search starts from a stage's notebook and follows names, definition
-by definition: importing `stages` alone drags in nothing, calling `stages.prepared_data`
-what that function names. Functions that make another stage's artefact are not followed:
-under DVC a stage only loads it, and depends on the artefact itself.
+`python tests/stage_modules.py` writes the lists into dvc.yaml and its copies, and the
+ledger's into its own; tests hold them to it. The search starts from a stage's notebook, or
+from the ledger's module, and follows names, definition by definition: importing `stages`
+alone drags in nothing, calling `stages.prepared_data` what that function names. Functions
+that make another stage's artefact are not followed: under DVC a stage only loads it, and
+depends on the artefact itself.
 """
 
 import ast
@@ -133,6 +134,12 @@ def stage_notebooks():
     }
 
 
+def ledger_modules():
+    """Sorted names of the library modules that `python -m di2pose_lib.ledger` runs."""
+    source = Source((ROOT / PACKAGE / "ledger.py").read_text(encoding="utf-8"))
+    return sorted({"ledger", *modules_used(source, "ledger")})
+
+
 def _write():
     path = ROOT / "dvc.yaml"
     text = path.read_text(encoding="utf-8")
@@ -150,6 +157,12 @@ def _write():
         assert count == 1, stage
     for pipeline in PIPELINES:
         (pipeline / "dvc.yaml").write_text(text, encoding="utf-8")
+    path = ROOT / "pipelines" / "ledger" / "dvc.yaml"
+    lines = "".join(f"      - ../../{PACKAGE}/{module}.py\n" for module in ledger_modules())
+    section = re.compile(rf"(?:      - \.\./\.\./{PACKAGE}/\w+\.py\n)+")
+    text, count = section.subn(lines, path.read_text(encoding="utf-8"))
+    assert count == 1, "ledger"
+    path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from stage_modules import (
     PIPELINES,
     ROOT,
     Source,
+    ledger_modules,
     modules_used,
     notebook_source,
     stage_notebooks,
@@ -19,10 +20,12 @@ from stage_modules import (
 from di2pose_lib.config_file import load_config, to_dict
 from di2pose_lib.diffusion_training import make_denoiser, make_schedule
 from di2pose_lib.encoder import ImageEncoder
+from di2pose_lib.ledger import COMMANDS, LEDGER
+from di2pose_lib.protocol_results import FILES, results_folder
 from di2pose_lib.tokenizer import PoseTokenizer
 
 PARAMS = [folder / "params.yaml" for folder in PIPELINES]
-DVC = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
+ON_DEMAND = ("ablations", "protocols", "ledger")  # with stages of their own
 STAGES = {
     "data_preparation": "01_data_preparation",
     "image_encoder": "02_image_encoder",
@@ -34,6 +37,13 @@ STAGES = {
     "inpainting": "09_inpainting",
     "start_here": "00_start_here",
 }
+
+
+def dvc_file(folder):
+    return YAML(typ="safe", pure=True).load((folder / "dvc.yaml").read_text(encoding="utf-8"))
+
+
+DVC = dvc_file(ROOT)
 all_stages = pytest.mark.parametrize("stage", STAGES)
 all_pipelines = pytest.mark.parametrize("params", PARAMS, ids=lambda path: path.parent.name)
 
@@ -168,6 +178,82 @@ def test_no_output_of_a_pipeline_is_an_output_of_another_one():
     link = ROOT / "results" / "lesson" / "mocap"
     assert link.is_symlink()
     assert link.resolve() == ROOT / "pipelines" / "mocap" / "results" / "lesson" / "mocap"
+
+
+def expanded(name):
+    """{(stage, source or ""): [deps, outs]}, absolute paths, of a pipeline run on demand."""
+    folder, stages = ROOT / "pipelines" / name, {}
+    for stage, section in dvc_file(folder)["stages"].items():
+        values = [{}]
+        if "matrix" in section:
+            values = [{"item.source": source} for source in section["matrix"]["source"]]
+        if "foreach" in section:
+            values = [{"key": key, "item": item} for key, item in section["foreach"].items()]
+            section = section["do"]
+        for each in values:
+
+            def path(text, each=each):
+                for key, value in each.items():
+                    text = text.replace(f"${{{key}}}", value)
+                assert "$" not in text, text
+                return (folder / text).resolve()
+
+            source = each.get("item.source", each.get("key", ""))
+            stages[stage, source] = [
+                list(map(path, paths(section.get(kind, [])))) for kind in ("deps", "outs")
+            ]
+            for out in section["outs"]:
+                if isinstance(out, dict):  # results: committed, never removed by DVC
+                    assert next(iter(out.values())) == {"cache": False, "persist": True}
+    return stages
+
+
+def test_what_is_run_on_demand_makes_nothing_that_another_stage_makes():
+    owner = {
+        (params.parent / rendered(path, params)).resolve(): stage
+        for params in PARAMS
+        for stage in STAGES
+        for path in outputs(stage)
+    }
+    for name in ON_DEMAND:
+        for stage, (_, outs) in expanded(name).items():
+            for path in outs:
+                assert owner.setdefault(path, (name, *stage)) == (name, *stage), path
+
+
+def test_joined_results_are_declared_where_they_are_written():
+    stages = expanded("protocols")
+    assert {source for stage, source in stages if stage == "joined"} == {"synthetic", "mocap"}
+    for source in ("synthetic", "mocap"):
+        (runs,) = stages["runs", source][1]
+        deps, outs = stages["joined", source]
+        assert runs == ROOT / "pipelines" / "protocols" / "results" / source and runs in deps
+        assert outs == [results_folder(source, ROOT) / f"{file}.json" for file in FILES]
+        assert {path.parent for path in outs} == {(ROOT / "results/lesson" / source).resolve()}
+
+
+def test_the_ledger_depends_on_all_results_and_on_exactly_the_modules_that_it_uses():
+    ((deps, outs),) = expanded("ledger").values()
+    assert outs == [ROOT / LEDGER]
+    modules = [path.stem for path in deps if path.parent == ROOT / PACKAGE]
+    assert modules == ledger_modules(), "`python tests/stage_modules.py` writes the list anew"
+    assert {ROOT / "paper", ROOT / "params.yaml"} < set(deps)
+    for source in ("synthetic", "mocap"):
+        assert (ROOT / "results" / "lesson" / source).resolve() in deps
+        assert ROOT / "pipelines" / "ablations" / "results" / source in deps
+    # DVC refuses what does not exist: results that have not been made yet are within folders.
+    assert not [path for path in deps if not path.exists()]
+
+
+def test_the_ledgers_commands_are_targets_of_the_makefile():
+    targets = re.findall(r"^(\w[\w-]*):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    commands = [
+        c
+        for own in COMMANDS.values()
+        for c in (own if isinstance(own, dict) else {"": own}).values()
+    ]
+    made = {command.split()[1] for command in commands if command.startswith("make ")}
+    assert made == {"repro", "mocap", "ablations", "occlusion"} and made < set(targets)
 
 
 @all_pipelines

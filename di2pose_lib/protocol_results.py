@@ -1,0 +1,255 @@
+"""Results of the protocols of occlusion: the rows of all finished seeds, joined.
+
+`python -m di2pose_lib.protocol_results` writes lists of rows, each with protocol, level, method,
+estimator, joints, metric, mean, ci95_low, ci95_high, seeds and n (images of all seeds together):
+
+| file in results/lesson/<source>/ | what its rows are of |
+|---|---|
+| sweeps.json | errors under masks, crops and occluders, and by the visible share of the body |
+| advocc.json | AdvOcc; level 0 is the clean image; the coarse search beside the full grid |
+| uncertainty.json | several samples of a picture |
+| plausibility.json | bones, symmetry, joint limits; ground truth's own too |
+| conventions.json | the errors of the clean images, in every convention |
+
+A row is of all seeds whose run has finished, or is left out. Its interval is over seeds and
+clusters of images together (`seed_statistics`). On motion capture the clusters are the same
+recordings in every seed, and those that all seeds have count. A mean of actions, in the
+conventions, is no mean of clusters: its interval is Student's over the seeds, and of a single
+seed that seed's own.
+
+A method "a, b − c, d" with an empty estimator is the paired difference of estimator b of method
+a and estimator d of method c, on the same images; where c is `UNCOVERED`, on the same joints of
+the same frames, with the occluder and without.
+"""
+
+import argparse
+import sys
+
+from di2pose_lib import estimators, evaluation, protocols
+from di2pose_lib.checks import require
+from di2pose_lib.comparisons import SeedInterval, seed_interval
+from di2pose_lib.config import SOURCES
+from di2pose_lib.config_file import load_config
+from di2pose_lib.files import read_json
+from di2pose_lib.plausibility import GROUND_TRUTH
+from di2pose_lib.project import project_root
+from di2pose_lib.protocol_rows import KEY, combined_rows, difference_rows
+from di2pose_lib.protocol_runs import AGREEMENTS, NAMES, OCCLUSION, PARAMS, PATCHES, SEEDS, planned
+from di2pose_lib.row_files import write_rows
+from di2pose_lib.visibility import COVERED, OWN_BODY, SEEN
+
+SHARED_CLUSTERS = {"synthetic": False, "mocap": True}
+
+UNCOVERED = f"{evaluation.DI2POSE} without the occluder"
+_CHAIN, _CHAIN_MEAN, _ONE, _MEAN, _SOFT = (
+    (evaluation.DI2POSE, estimator)
+    for estimator in (
+        estimators.CHAIN,
+        protocols.CHAIN_MEAN,
+        estimators.ONE_SAMPLE,
+        estimators.MEAN,
+        estimators.SOFT,
+    )
+)
+_NEIGHBOUR, _TRUTH = (evaluation.NEIGHBOUR, "copy"), (GROUND_TRUTH, "")
+
+# Pairs (worse, better), as expected: what each estimator is worth, what the neighbour lacks, and
+# what an occluder costs.
+ERROR_PAIRS = (
+    *((_CHAIN, _ONE), (_CHAIN, _SOFT), (_ONE, _MEAN), (_ONE, _SOFT)),
+    *((_NEIGHBOUR, _CHAIN), (_NEIGHBOUR, _ONE)),
+    *(((evaluation.DI2POSE, name), (UNCOVERED, name)) for name in protocols.IN_DETAIL),
+)
+# What averaging costs in plausibility, and what a sample lacks of it.
+PLAUSIBILITY_PAIRS = (
+    *((_CHAIN_MEAN, _CHAIN), (_MEAN, _ONE), (_SOFT, _CHAIN), (_SOFT, _ONE)),
+    *((_CHAIN, _TRUTH), (_ONE, _TRUTH)),
+)
+
+FILES = ("sweeps", "advocc", "uncertainty", "plausibility", "conventions")
+KINDS = {  # lists of rows in a run's file
+    OCCLUSION: ("errors", "uncertainty", "plausibility", "conventions"),
+    **dict.fromkeys((*PATCHES, *AGREEMENTS), ("errors",)),
+}
+
+_FIELDS = {*KEY, "mean", "ci95_low", "ci95_high", "n", "clusters"}
+
+
+def finished(source, root=None):
+    """{protocol: {seed: {kind: rows}}} of the runs that have finished with these parameters.
+
+    Raises:
+        ValueError: a run's file that is damaged, or lacks rows or fields of them.
+    """
+    root = root or project_root()
+    base = load_config(root / PARAMS["synthetic"])
+    found = {name: {} for name in NAMES}
+    for run in planned(base, NAMES, [source], SEEDS, root):
+        if run.row_path.is_file():
+            measured = read_json(run.row_path)
+            found[run.name][run.config.seed] = {
+                kind: _checked(run.row_path, measured, kind) for kind in KINDS[run.name]
+            }
+    return found
+
+
+def _checked(path, measured, kind):
+    rows = measured.get(kind) if isinstance(measured, dict) else None
+    require(isinstance(rows, list), f"{path} must hold a list called {kind!r}")
+    for row in rows:
+        whole = isinstance(row, dict) and row.keys() >= _FIELDS
+        require(whole, f"{path}: every row must have {', '.join(sorted(_FIELDS))}; got {row}")
+    return rows
+
+
+def joined(found, *, shared_clusters):
+    """{file: its rows} of what `finished` found; files without a finished run are left out.
+
+    Args:
+        found: of `finished`.
+        shared_clusters: as for `protocol_rows.combined_rows`.
+
+    Raises:
+        ValueError: a row twice in a run, or pairs of other images.
+    """
+    options = {"shared_clusters": shared_clusters}
+    files = {}
+    seeds = found[OCCLUSION].values()
+    if seeds:
+        errors, uncertainty, plausibility, conventions = (
+            _comparable([measured[kind] for measured in seeds], shared_clusters)
+            for kind in KINDS[OCCLUSION]
+        )
+        files["sweeps"] = _with_differences(errors, ERROR_PAIRS, options)
+        files["uncertainty"] = combined_rows(uncertainty, **options)
+        files["plausibility"] = _with_differences(plausibility, PLAUSIBILITY_PAIRS, options)
+        files["conventions"] = _conventions(conventions, options)
+    rows = _advocc(found, options)
+    return {**files, "advocc": rows} if rows else files
+
+
+def _comparable(rows_of_seeds, shared_clusters):
+    """Where clusters are shared, without the rows of which no cluster is in every seed."""
+    if not shared_clusters:
+        return rows_of_seeds
+    common = {}
+    for row in (row for rows in rows_of_seeds for row in rows if row["clusters"] is not None):
+        names = set(row["clusters"]["names"])
+        common[_key(row)] = common.get(_key(row), names) & names
+    return [[row for row in rows if common.get(_key(row), True)] for rows in rows_of_seeds]
+
+
+def _with_differences(rows_of_seeds, pairs, options):
+    rows = combined_rows(rows_of_seeds, **options)
+    both = [[*own, *_uncovered(own)] for own in rows_of_seeds]
+    for worse, better in pairs:
+        rows += difference_rows(both, worse, better, **options)
+    return rows
+
+
+def _uncovered(rows):
+    """Rows of clean images by what hides a joint, to be paired with those with the occluder."""
+    kinds = (SEEN, COVERED, OWN_BODY)
+    return [
+        {**row, "protocol": protocols.OCCLUDERS, "level": 1.0, "method": UNCOVERED}
+        for row in rows
+        if row["protocol"] == protocols.CLEAN[0]
+        and row["method"] == evaluation.DI2POSE
+        and row["joints"].endswith(kinds)
+    ]
+
+
+def _advocc(found, options):
+    """Clean images once: their errors are the same whatever the patch, as are their draws."""
+    clean, rows = {}, []
+    for name in PATCHES:
+        for seed, measured in found[name].items():
+            clean.setdefault(seed, [row for row in measured["errors"] if row["level"] == 0])
+    attacked = [
+        [[row for row in one["errors"] if row["level"] != 0] for one in found[name].values()]
+        for name in (*PATCHES, *AGREEMENTS)
+    ]
+    for rows_of_seeds in (list(clean.values()), *attacked):
+        if rows_of_seeds:
+            kept = _comparable(rows_of_seeds, options["shared_clusters"])
+            rows += combined_rows(kept, **options)
+    return rows
+
+
+def _conventions(rows_of_seeds, options):
+    """The joined rows, and the means of actions, in the first seed's order."""
+    rows = {_key(row): row for row in combined_rows(rows_of_seeds, **options)}
+    groups = [{_key(row): row for row in own if row["clusters"] is None} for own in rows_of_seeds]
+    for key in groups[0]:
+        if all(key in own for own in groups):
+            rows[key] = _mean_of_seeds([own[key] for own in groups])
+    return [rows[key] for key in map(_key, rows_of_seeds[0]) if key in rows]
+
+
+def _key(row):
+    return tuple(row[name] for name in KEY)
+
+
+def _mean_of_seeds(rows):
+    first = rows[0]
+    interval = SeedInterval(first["mean"], first["ci95_low"], first["ci95_high"], 1)
+    if len(rows) > 1:
+        interval = seed_interval([row["mean"] for row in rows])
+    return {
+        **{name: first[name] for name in KEY},
+        "mean": interval.mean,
+        "ci95_low": interval.low,
+        "ci95_high": interval.high,
+        "seeds": interval.seeds,
+        "n": sum(row["n"] for row in rows),
+    }
+
+
+def write(source, root=None):
+    """Write the files of one source; {file: rows}, and `finished`'s runs.
+
+    Raises:
+        ValueError: as `finished` and `joined`.
+    """
+    root = root or project_root()
+    found = finished(source, root)
+    files = joined(found, shared_clusters=SHARED_CLUSTERS[source])
+    for name, rows in files.items():
+        write_rows(results_folder(source, root) / f"{name}.json", rows)
+    return files, found
+
+
+def results_folder(source, root):
+    """Where a source's pipeline has its results: results/lesson/<source>, links followed."""
+    path = root / PARAMS[source]
+    return path.parent / "results" / load_config(path).scale / source
+
+
+def main(arguments):
+    """Command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m di2pose_lib.protocol_results", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument("--source", nargs="+", choices=SOURCES, default=list(SOURCES))
+    try:
+        for source in parser.parse_args(arguments).source:
+            files, found = write(source)
+            seeds = [f"{name}: {len(own)} of {_planned(name)}" for name, own in found.items()]
+            print(f"{source}: finished seeds of {', '.join(seeds)}")
+            for name in FILES:
+                rows = (
+                    f"{len(files[name])} rows" if name in files else "no finished run, not written"
+                )
+                print(f"  {name}.json: {rows}")
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _planned(name):
+    return 1 if name in AGREEMENTS else len(SEEDS)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
