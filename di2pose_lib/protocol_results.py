@@ -9,6 +9,7 @@ estimator, joints, metric, mean, ci95_low, ci95_high, seeds and n (images of all
 | advocc.json | AdvOcc; level 0 is the clean image; the coarse search beside the full grid |
 | uncertainty.json | several samples of a picture |
 | plausibility.json | bones, symmetry, joint limits; ground truth's own too |
+| advocc_gallery.json | no rows: the worst patches of the pipeline's own seed, to paint again |
 | conventions.json | the errors of the clean images, in every convention |
 
 A row is of all seeds whose run has finished, or is left out. Its interval is over seeds and
@@ -31,6 +32,7 @@ from di2pose_lib.comparisons import SeedInterval, seed_interval
 from di2pose_lib.config import SOURCES
 from di2pose_lib.config_file import load_config
 from di2pose_lib.files import read_json
+from di2pose_lib.occlusions import RATIOS
 from di2pose_lib.plausibility import GROUND_TRUTH
 from di2pose_lib.project import project_root
 from di2pose_lib.protocol_rows import KEY, combined_rows, difference_rows
@@ -66,7 +68,11 @@ PLAUSIBILITY_PAIRS = (
     *((_CHAIN, _TRUTH), (_ONE, _TRUTH)),
 )
 
+WHICH_JOINTS = ("all", "visible", "occluded")  # that a sweep's rows are of
+
 FILES = ("sweeps", "advocc", "uncertainty", "plausibility", "conventions")
+GALLERY = "advocc_gallery"  # a file beside them
+
 KINDS = {  # lists of rows in a run's file
     OCCLUSION: ("errors", "uncertainty", "plausibility", "conventions"),
     **dict.fromkeys((*PATCHES, *AGREEMENTS), ("errors",)),
@@ -120,7 +126,7 @@ def joined(found, *, shared_clusters):
             _comparable([measured[kind] for measured in seeds], shared_clusters)
             for kind in KINDS[OCCLUSION]
         )
-        files["sweeps"] = _with_differences(errors, ERROR_PAIRS, options)
+        files["sweeps"] = _with_level_0(_with_differences(errors, ERROR_PAIRS, options))
         files["uncertainty"] = combined_rows(uncertainty, **options)
         files["plausibility"] = _with_differences(plausibility, PLAUSIBILITY_PAIRS, options)
         files["conventions"] = _conventions(conventions, options)
@@ -137,6 +143,16 @@ def _comparable(rows_of_seeds, shared_clusters):
         names = set(row["clusters"]["names"])
         common[_key(row)] = common.get(_key(row), names) & names
     return [[row for row in rows if common.get(_key(row), True)] for rows in rows_of_seeds]
+
+
+def _with_level_0(rows):
+    """The rows, and those of clean images once more as what a mask and a crop of 0 leave."""
+    clean = [
+        row
+        for row in rows
+        if (row["protocol"], row["level"]) == protocols.CLEAN and row["joints"] in WHICH_JOINTS
+    ]
+    return rows + [{**row, "protocol": sweep} for sweep in RATIOS for row in clean]
 
 
 def _with_differences(rows_of_seeds, pairs, options):
@@ -216,7 +232,21 @@ def write(source, root=None):
     files = joined(found, shared_clusters=SHARED_CLUSTERS[source])
     for name, rows in files.items():
         write_rows(results_folder(source, root) / f"{name}.json", rows)
+    worst = galleries(source, root)
+    if worst:
+        write_rows(results_folder(source, root) / f"{GALLERY}.json", worst)
     return files, found
+
+
+def galleries(source, root=None):
+    """{"advocc 80": records of the worst cases, …} of the pipeline's own seed, where they ran.
+
+    The records (`Attack.attack`, without their tables) tell how to paint the pictures again.
+    """
+    root = root or project_root()
+    base = load_config(root / PARAMS["synthetic"])
+    runs = planned(base, list(PATCHES), [source], SEEDS[:1], root)
+    return {r.name: read_json(r.row_path)["gallery"] for r in runs if r.row_path.is_file()}
 
 
 def results_folder(source, root):

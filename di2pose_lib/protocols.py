@@ -35,7 +35,7 @@ HYPOTHESES = 8  # of each image, for its uncertainty
 SAMPLES = 4  # of them, for the mean and the best of samples
 AT_ONCE = 44  # images
 OCCLUDERS = "occluders"  # in the scene: the split test_occluded
-CLEAN = ("clean", 0.0)  # a mask and a crop of 0
+CLEAN = ("clean", 0.0)
 CHAIN_MEAN = f"{estimators.MEAN}, {estimators.ALGORITHM_2}"
 
 # What is measured in every convention and joint by joint, and what need not look like a body.
@@ -89,7 +89,7 @@ def occlusion_rows(found):
     for protocol, level in (CLEAN, *sweeps, (OCCLUDERS, 1.0)):
         images, condition, dataset = _occlude(found, protocol, level)
         predictions, hypotheses = _predictions(found, images, condition, dataset, protocol, level)
-        rows["errors"] += _under_each_name(error_rows(predictions, condition), protocol)
+        rows["errors"] += error_rows(predictions, condition)
         few = [p for p in predictions if p.estimator in IN_DETAIL]
         if protocol in (CLEAN[0], OCCLUDERS):
             rows["errors"] += kind_rows(few, condition, kinds)
@@ -105,12 +105,6 @@ def occlusion_rows(found):
             bodies = [p for p in predictions if p.estimator not in NO_BODIES]
             rows["plausibility"] += plausibility_rows(bodies, condition, bones)
     return rows
-
-
-def _under_each_name(rows, protocol):
-    """The rows; those of clean images once more as what a mask and a crop of 0 leave."""
-    names = (protocol, *RATIOS) if protocol == CLEAN[0] else (protocol,)
-    return [{**row, "protocol": name} for name in names for row in rows]
 
 
 def _joint_kinds(data):
@@ -170,8 +164,6 @@ def _predictions(found, images, condition, dataset, protocol, level):
     few = drawn[:, :SAMPLES]
     errors = mpjpe_mm(few.flatten(0, 1), truth.repeat_interleave(SAMPLES, dim=0))
     best = few[torch.arange(len(few)), errors.unflatten(0, (-1, SAMPLES)).argmin(dim=1)]
-    with torch.no_grad():
-        rebuilt = model.tokenizer(truth.to(where)).cpu()
     predictions = [
         Prediction(MEAN_POSE, "mean", mean),
         Prediction(NEIGHBOUR, "copy", train_pose[nearest]),
@@ -180,8 +172,10 @@ def _predictions(found, images, condition, dataset, protocol, level):
         Prediction(DI2POSE, estimators.MEAN, few.mean(dim=1)),
         Prediction(DI2POSE, estimators.SOFT, model.soft_decode(features).cpu()),
         Prediction(DI2POSE, estimators.BEST, best),
-        Prediction(TOKENIZER, RECONSTRUCTION, rebuilt),
     ]
+    if (protocol, level) == CLEAN:  # it does not see the picture
+        rebuilt = _rebuilt(model.tokenizer, truth.to(where)).cpu()
+        predictions.append(Prediction(TOKENIZER, RECONSTRUCTION, rebuilt))
     if not model.follows_chain:
         many = HYPOTHESES if (protocol, level) in LOOKED_INTO else 1
         name = f"{protocol} {level:g}, {estimators.ALGORITHM_2}"
@@ -192,6 +186,11 @@ def _predictions(found, images, condition, dataset, protocol, level):
             predictions.append(Prediction(DI2POSE, CHAIN_MEAN, averaged))
             hypotheses[f"{HYPOTHESES} samples, {estimators.ALGORITHM_2}"] = along
     return predictions, hypotheses
+
+
+@torch.no_grad()
+def _rebuilt(tokenizer, pose):
+    return tokenizer(pose)
 
 
 @torch.no_grad()

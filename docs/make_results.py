@@ -105,13 +105,23 @@ def _best_tokenizer():
         if best.error:
             _, ((_, *details),) = ablation_tables.markdown_details(ablations.BEST, data)
             each.append(
-                f"{best.error.mean:.1f} mm [{best.error.low:.1f}, {best.error.high:.1f}] on "
-                f"{data} data ({best.error.seeds} seeds; codes used {details[2]:.0f} %)"
+                f"{_shown(best.error)} on {data} data ({_seeds(best.error.seeds)}; "
+                f"codes used {details[2]:.0f} %)"
             )
     line = (
         "* The most exact tokenizer (204 tokens of 1000 codes, notebook 07) rebuilds unseen people"
     )
     return [f"{line} to {' and '.join(each)}."] if each else []
+
+
+def _shown(error):
+    """A mean in mm with its interval over the seeds, which a single seed has not."""
+    mean = f"{error.mean:.1f} mm"
+    return mean if error.seeds == 1 else f"{mean} [{error.low:.1f}, {error.high:.1f}]"
+
+
+def _seeds(count):
+    return f"{count} seed{'' if count == 1 else 's'}"
 
 
 def _steps():
@@ -121,7 +131,7 @@ def _steps():
         if curves:
             way, steps = step_curve.fewest_steps(curves)
             how = "one step" if steps == 1 else f"{steps} steps, {way},"
-            each.append(f"{how} on {data} data ({seeds} seeds)")
+            each.append(f"{how} on {data} data ({_seeds(seeds)})")
     line = "* Steps of inference for 99 % of the quality of 100 (validation, notebook 07)"
     return [f"{line}: {'; '.join(each)}."] if each else []
 

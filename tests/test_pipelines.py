@@ -21,7 +21,7 @@ from di2pose_lib.config_file import load_config, to_dict
 from di2pose_lib.diffusion_training import make_denoiser, make_schedule
 from di2pose_lib.encoder import ImageEncoder
 from di2pose_lib.ledger import COMMANDS, LEDGER
-from di2pose_lib.protocol_results import FILES, results_folder
+from di2pose_lib.protocol_results import FILES, GALLERY, results_folder
 from di2pose_lib.tokenizer import PoseTokenizer
 
 PARAMS = [folder / "params.yaml" for folder in PIPELINES]
@@ -228,7 +228,8 @@ def test_joined_results_are_declared_where_they_are_written():
         (runs,) = stages["runs", source][1]
         deps, outs = stages["joined", source]
         assert runs == ROOT / "pipelines" / "protocols" / "results" / source and runs in deps
-        assert outs == [results_folder(source, ROOT) / f"{file}.json" for file in FILES]
+        wanted = {results_folder(source, ROOT) / f"{file}.json" for file in (*FILES, GALLERY)}
+        assert len(outs) == len(wanted) and set(outs) == wanted
         assert {path.parent for path in outs} == {(ROOT / "results/lesson" / source).resolve()}
 
 

@@ -79,7 +79,7 @@ def advocc(size, clean, worst):
     fields = {"protocol": "advocc", "estimator": "soft decoding"}
     errors = [row([clean] * 2, level=0, joints="in the image", **fields)]
     errors.append(row([worst] * 2, level=size, joints="outside the patch", **fields))
-    return {"errors": errors, "gallery": []}
+    return {"errors": errors, "gallery": [{"image": size}]}
 
 
 def agreement(size):
@@ -295,3 +295,31 @@ def test_a_damaged_run_is_refused_by_name_and_nothing_is_written(root, monkeypat
         assert path.name in str(refused.value) or "a row once" in wanted
         assert main([]) == 1 and "error: " in capsys.readouterr().err
         assert not (root / "results" / "lesson" / "synthetic").exists()
+
+
+def test_clean_images_stand_as_a_mask_and_a_crop_of_0_too(root):
+    value = occlusion(2.0)
+    clean = {"protocol": "clean", "level": 0.0}
+    value["errors"] += [row([30.0, 50.0], **clean, joints=j) for j in ("all", "left wrist, seen")]
+    put(root, "occlusion", "synthetic", 2, value)
+    write("synthetic", root)
+    rows = read(root, "synthetic", "sweeps")
+    clean = of(rows, protocol="clean", joints="all")
+    for sweep in ("mask", "crop"):
+        assert of(rows, protocol=sweep, level=0.0) == {**clean, "protocol": sweep}
+    assert [r["protocol"] for r in rows if r["joints"] == "left wrist, seen"] == ["clean"]
+
+
+def test_the_gallery_is_that_of_the_pipelines_own_seed(root):
+    put_all(root, "synthetic", seeds=(2, 3))
+    for name in PATCHES:
+        put(root, name, "synthetic", 3, {**advocc(40, 1.0, 2.0), "gallery": [{"image": -1}]})
+    write("synthetic", root)
+    wanted = {name: [{"image": size}] for name, size in PATCHES.items()}
+    assert read(root, "synthetic", "advocc_gallery") == wanted
+
+
+def test_without_an_attack_there_is_no_gallery(root):
+    put(root, "occlusion", "synthetic", 2, occlusion(2.0))
+    write("synthetic", root)
+    assert not (root / "results" / "lesson" / "synthetic" / "advocc_gallery.json").exists()
