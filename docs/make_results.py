@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ROWS = (
     (evaluation.MEAN_POSE, "mean"),
     (evaluation.NEIGHBOUR, "copy"),
+    (evaluation.DI2POSE, estimators.CHAIN),
     (evaluation.DI2POSE, estimators.ONE_SAMPLE),
     (evaluation.DI2POSE, estimators.ARGMAX),
     (evaluation.DI2POSE, estimators.MEAN),
