@@ -1,8 +1,8 @@
 """From a distribution over tokens to a pose: each way to come to one, by its name.
 
 The paper does not say how one pose comes out; each of these is named wherever it is used.
-Samples are drawn as the model's sampler is set; "one sample, Algorithm 2" is always one of the
-chain of Eq. 9 in uniform steps, as the paper has it.
+Samples are drawn as the model's sampler is set; "one sample, Algorithm 2, 25 steps" is always
+one of the chain of Eq. 9 in uniform steps, as the paper has it.
 """
 
 import torch
@@ -12,7 +12,7 @@ from di2pose_lib.metrics import mpjpe_mm
 from di2pose_lib.sampler import sample_with_probs
 from di2pose_lib.seeding import generator_for, image_seeds
 
-CHAIN_STEPS = 25  # of "Algorithm 2": beyond them its errors hardly change (notebook 07)
+CHAIN_STEPS = 25  # at most, of "Algorithm 2": with 100 its errors differ little (notebook 07)
 
 # Logits at once, and images at once: 256 MiB of logits in float32, of which a few such tensors
 # live together, and the keys and values of the images, 33 MB each at the paper's sizes.
@@ -20,8 +20,8 @@ MOST_LOGITS = 2**26
 MOST_IMAGES = 16
 
 ONE_SAMPLE = "one sample"
-ALGORITHM_2 = "Algorithm 2"  # ends the names of what is drawn along the chain, however the
-CHAIN = f"{ONE_SAMPLE}, {ALGORITHM_2}"  # sampler is set
+ALGORITHM_2 = f"Algorithm 2, {CHAIN_STEPS} steps"  # ends the names of what is drawn along the
+CHAIN = f"{ONE_SAMPLE}, {ALGORITHM_2}"  # chain, however the sampler is set
 ARGMAX = "arg-max at the last step"
 MEAN = "mean of samples"
 SOFT = "soft decoding"

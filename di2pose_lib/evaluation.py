@@ -119,6 +119,14 @@ def _seeds(seed, method, occlusion, rows):
     return [seed_for(seed, "evaluation", method, occlusion, row) for row in rows.tolist()]
 
 
+def poses_by_method(predictions):
+    """{occlusion: {(method, estimator): pose}} of {occlusion: `Prediction`s}."""
+    return {
+        occlusion: {(p.method, p.estimator): p.pose for p in found}
+        for occlusion, found in predictions.items()
+    }
+
+
 def joint_errors(pose_pred, pose):
     """{metric: error of each joint, float64 (n, J), mm}.
 

@@ -166,6 +166,9 @@ def _pair(source, results, first, second, percent):
         return not_run(f"{first} | {second}", found[0].file)
     (a, _, named), (b, _, other) = measured
     what, effect = f"{named} above {other}", minus(a, b)
+    paired = results.paired(source, *found)
+    if paired is not None:
+        what, effect = f"{what}, image by image", paired.value
     if percent is not None:
         what = f"what is left of {percent:g} %: {what}"
         effect = minus(scaled(b, 1 + percent / 100), a)

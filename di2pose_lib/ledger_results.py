@@ -12,7 +12,9 @@ from typing import NamedTuple
 from di2pose_lib import ablation_tables, estimators, evaluation
 from di2pose_lib.checks import require
 from di2pose_lib.comparisons import SeedInterval, seed_interval
+from di2pose_lib.evaluation import CONDITIONS
 from di2pose_lib.files import read_json
+from di2pose_lib.visibility import WITHOUT
 
 # Algorithm 2 draws k_S, then each k_{s-1} from the model's posterior, and decodes k_0: one sample,
 # without mean, arg-max or choice. So this is the estimator that stands beside the paper's numbers;
@@ -113,6 +115,35 @@ class Results:
         Raises:
             ValueError: several rows that a selection cannot tell apart.
         """
+        found = self._together(source, selections)
+        return found and [_measured(row) for row in found]
+
+    def paired(self, source, first, second):
+        """The `Measured` difference of two `Selection`s, first − second, from a row of its own.
+
+        Such rows take the difference image by image: of two estimators under one condition, or of
+        one under occluders and on the same frames without. None where there is no such row.
+        """
+        found = self._together(source, [first, second])
+        if found is None or first.file != second.file:
+            return None
+        a, b = found
+        place = {key: a.get(key) for key in ("protocol", "level", "joints", "metric")}
+        same_joints = all(a.get(key) == b.get(key) for key in ("joints", "metric"))
+        protocols = (b.get("protocol"), a.get("protocol"))
+        if same_joints and protocols == tuple(CONDITIONS):  # clean, occluders
+            rival = f"{WITHOUT}, {b['estimator']}"
+        elif all(b.get(key) == value for key, value in place.items()):
+            rival = f"{b['method']}, {b['estimator']}"
+        else:
+            return None
+        method = f"{a['method']}, {a['estimator']} − {rival}"
+        wanted = {**place, "method": method, "estimator": ""}
+        rows = [r for r in self.rows(source, first.file) if wanted.items() <= r.items()]
+        return _measured(rows[0]) if rows else None
+
+    def _together(self, source, selections):
+        """The rows of `together`."""
         each = [self._matching(source, selection) for selection in selections]
         known = [{row["estimator"] for row in rows} for rows in each]
         free = [names for names, s in zip(known, selections, strict=True) if not _fixed(s)]
@@ -124,7 +155,7 @@ class Results:
             own = [r for r in rows if _fixed(selection) or r["estimator"] == chosen]
             wanted = f"{selection.file}.json of {source}: one row must have {_fields(selection)}"
             require(len(own) == 1, f"{wanted}; got {len(own)}")
-            found.append(_measured(own[0]))
+            found.append(own[0])
         return found
 
     def _matching(self, source, selection):

@@ -19,8 +19,8 @@ conventions, is no mean of clusters: its interval is Student's over the seeds, a
 seed that seed's own.
 
 A method "a, b − c, d" with an empty estimator is the paired difference of estimator b of method
-a and estimator d of method c, on the same images; where c is `UNCOVERED`, on the same joints of
-the same frames, with the occluder and without.
+a and estimator d of method c, on the same images; where c is "Di2Pose without the occluder", on
+the same joints of the same frames, with the occluder and without.
 """
 
 import argparse
@@ -38,11 +38,10 @@ from di2pose_lib.project import project_root
 from di2pose_lib.protocol_rows import KEY, combined_rows, difference_rows
 from di2pose_lib.protocol_runs import AGREEMENTS, NAMES, OCCLUSION, PARAMS, PATCHES, SEEDS, planned
 from di2pose_lib.row_files import write_rows
-from di2pose_lib.visibility import COVERED, OWN_BODY, SEEN
+from di2pose_lib.visibility import COVERED, OWN_BODY, SEEN, WITHOUT
 
 SHARED_CLUSTERS = {"synthetic": False, "mocap": True}
 
-UNCOVERED = f"{evaluation.DI2POSE} without the occluder"
 _CHAIN, _CHAIN_MEAN, _ONE, _MEAN, _SOFT = (
     (evaluation.DI2POSE, estimator)
     for estimator in (
@@ -55,12 +54,10 @@ _CHAIN, _CHAIN_MEAN, _ONE, _MEAN, _SOFT = (
 )
 _NEIGHBOUR, _TRUTH = (evaluation.NEIGHBOUR, "copy"), (GROUND_TRUTH, "")
 
-# Pairs (worse, better), as expected: what each estimator is worth, what the neighbour lacks, and
-# what an occluder costs.
+# Pairs (worse, better), as expected: what each estimator is worth, and what the neighbour lacks.
 ERROR_PAIRS = (
     *((_CHAIN, _ONE), (_CHAIN, _SOFT), (_ONE, _MEAN), (_ONE, _SOFT)),
     *((_NEIGHBOUR, _CHAIN), (_NEIGHBOUR, _ONE)),
-    *(((evaluation.DI2POSE, name), (UNCOVERED, name)) for name in protocols.IN_DETAIL),
 )
 # What averaging costs in plausibility, and what a sample lacks of it.
 PLAUSIBILITY_PAIRS = (
@@ -127,7 +124,7 @@ def joined(found, *, shared_clusters):
             for kind in KINDS[OCCLUSION]
         )
         files["sweeps"] = _with_level_0(_with_differences(errors, ERROR_PAIRS, options))
-        files["uncertainty"] = combined_rows(uncertainty, **options)
+        files["uncertainty"] = _with_differences(uncertainty, (), options)
         files["plausibility"] = _with_differences(plausibility, PLAUSIBILITY_PAIRS, options)
         files["conventions"] = _conventions(conventions, options)
     rows = _advocc(found, options)
@@ -158,20 +155,25 @@ def _with_level_0(rows):
 def _with_differences(rows_of_seeds, pairs, options):
     rows = combined_rows(rows_of_seeds, **options)
     both = [[*own, *_uncovered(own)] for own in rows_of_seeds]
-    for worse, better in pairs:
+    own = {row["estimator"] for row in rows if row["method"] == evaluation.DI2POSE}
+    occluder = [((evaluation.DI2POSE, name), (WITHOUT, name)) for name in sorted(own)]
+    for worse, better in (*pairs, *occluder):
         rows += difference_rows(both, worse, better, **options)
     return rows
 
 
 def _uncovered(rows):
-    """Rows of clean images by what hides a joint, to be paired with those with the occluder."""
+    """Rows of clean images to be paired with those with the occluder.
+
+    Those over all joints and by what hides a joint: with visible ones it would be other joints.
+    """
     kinds = (SEEN, COVERED, OWN_BODY)
     return [
-        {**row, "protocol": protocols.OCCLUDERS, "level": 1.0, "method": UNCOVERED}
+        {**row, "protocol": protocols.OCCLUDERS, "level": 1.0, "method": WITHOUT}
         for row in rows
         if row["protocol"] == protocols.CLEAN[0]
         and row["method"] == evaluation.DI2POSE
-        and row["joints"].endswith(kinds)
+        and row["joints"].endswith(("all", *kinds))
     ]
 
 
@@ -267,9 +269,8 @@ def main(arguments):
             seeds = [f"{name}: {len(own)} of {_planned(name)}" for name, own in found.items()]
             print(f"{source}: finished seeds of {', '.join(seeds)}")
             for name in FILES:
-                rows = (
-                    f"{len(files[name])} rows" if name in files else "no finished run, not written"
-                )
+                none = "no finished run with these parameters, left as it was"
+                rows = f"{len(files[name])} rows" if name in files else none
                 print(f"  {name}.json: {rows}")
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -91,8 +91,14 @@ def _combined(rows, shared_clusters):
         "ci95_low": interval.low,
         "ci95_high": interval.high,
         "seeds": len(rows),
-        "n": sum(row["n"] for row in rows),
+        "n": sum(_images(row, own) for row, own in zip(rows, clusters, strict=True)),
     }
+
+
+def _images(row, kept):
+    """A row's images that are in the clusters that were kept, where clusters count images."""
+    counts_images = sum(row["clusters"]["counts"]) == row["n"]
+    return sum(kept["counts"]) if counts_images else row["n"]
 
 
 def _only(clusters, names):

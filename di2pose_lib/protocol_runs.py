@@ -88,7 +88,7 @@ class Run:
         with locked(self.store):
             found = protocols.trained(self.pipeline())
             if self.name == OCCLUSION:
-                measured = protocols.occlusion_rows(found)
+                measured = protocols.occlusion_rows(found, self._kept(OCCLUSION))
             elif self.name in PATCHES:
                 measured = self._attack(found)
             else:
@@ -129,6 +129,10 @@ class Run:
         identity = {"library": LIBRARY_DIGEST, "config": _trained_from(self.config)}
         folder = self.store / self.name.replace(" ", "") / fingerprint(identity)
         return attack_images(attack, test, rows, search, folder, identity)
+
+    def _kept(self, name):
+        """The folder of what a killed run of this code and these settings goes on with."""
+        return self.store / name / fingerprint({"library": LIBRARY_DIGEST, "from": self.values})
 
 
 def agreement_rows(records, dataset, grid, num_samples, seed):

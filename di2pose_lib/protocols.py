@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 
 from di2pose_lib import baselines, estimators, stages
+from di2pose_lib.checks import require
 from di2pose_lib.conditions import condition_of, joint_rows
 from di2pose_lib.evaluation import (
     DI2POSE,
@@ -21,14 +22,16 @@ from di2pose_lib.evaluation import (
     Prediction,
     joint_errors,
 )
+from di2pose_lib.files import read_json
 from di2pose_lib.metric_conventions import convention_rows
 from di2pose_lib.metrics import mpjpe_mm
 from di2pose_lib.occlusions import CROP, MASK, RATIOS, occluded
 from di2pose_lib.plausibility import own_bones, plausibility_rows
 from di2pose_lib.progress import Progress
+from di2pose_lib.row_files import write_rows
 from di2pose_lib.seeding import seed_for
-from di2pose_lib.uncertainty import uncertainty_rows
-from di2pose_lib.visibility import joint_kinds, kind_rows, share_rows
+from di2pose_lib.uncertainty import LEVELS, uncertainty_rows
+from di2pose_lib.visibility import COVERED, SHARES, joint_kinds, kind_rows, share_rows
 
 IMAGES = 220  # of the test split, at most, evenly spaced
 HYPOTHESES = 8  # of each image, for its uncertainty
@@ -37,6 +40,12 @@ AT_ONCE = 44  # images
 OCCLUDERS = "occluders"  # in the scene: the split test_occluded
 CLEAN = ("clean", 0.0)
 CHAIN_MEAN = f"{estimators.MEAN}, {estimators.ALGORITHM_2}"
+
+CONDITIONS = (
+    CLEAN,
+    *((name, ratio) for name, ratios in RATIOS.items() for ratio in ratios if ratio > 0),
+    (OCCLUDERS, 1.0),
+)
 
 # What is measured in every convention and joint by joint, and what need not look like a body.
 IN_DETAIL = (estimators.CHAIN, estimators.SOFT)
@@ -72,6 +81,8 @@ def settings():
         "samples": SAMPLES,
         "chain_steps": estimators.CHAIN_STEPS,
         "ratios": {name: list(ratios) for name, ratios in RATIOS.items()},
+        "shares": list(SHARES),
+        "levels": list(LEVELS),
         "looked_into": [list(condition) for condition in LOOKED_INTO],
     }
 
@@ -81,35 +92,57 @@ def spread_rows(dataset, most):
     return torch.linspace(0, len(dataset) - 1, min(most, len(dataset))).round().long()
 
 
-def occlusion_rows(found):
-    """{"errors", "uncertainty", "plausibility", "conventions": rows} of a `Trained`."""
-    sweeps = [(name, ratio) for name, ratios in RATIOS.items() for ratio in ratios if ratio > 0]
-    rows = {"errors": [], "uncertainty": [], "plausibility": [], "conventions": []}
-    kinds = _joint_kinds(found.data)
-    for protocol, level in (CLEAN, *sweeps, (OCCLUDERS, 1.0)):
-        images, condition, dataset = _occlude(found, protocol, level)
-        predictions, hypotheses = _predictions(found, images, condition, dataset, protocol, level)
-        rows["errors"] += error_rows(predictions, condition)
-        few = [p for p in predictions if p.estimator in IN_DETAIL]
-        if protocol in (CLEAN[0], OCCLUDERS):
-            rows["errors"] += kind_rows(few, condition, kinds)
-        if protocol == OCCLUDERS:
-            rows["errors"] += share_rows(few, condition)
-        if protocol == CLEAN[0]:
-            for prediction in few:
-                rows["conventions"] += convention_rows(prediction, condition)
-        if (protocol, level) in LOOKED_INTO:
-            bones = own_bones(dataset)[spread_rows(dataset, IMAGES)]
-            for estimator, poses in hypotheses.items():
-                rows["uncertainty"] += uncertainty_rows(poses, condition, DI2POSE, estimator)
-            bodies = [p for p in predictions if p.estimator not in NO_BODIES]
-            rows["plausibility"] += plausibility_rows(bodies, condition, bones)
+def occlusion_rows(found, folder):
+    """{"errors", "uncertainty", "plausibility", "conventions": rows} of a `Trained`.
+
+    Args:
+        found: a `Trained`.
+        folder: of this model and these settings alone; keeps each condition's rows, so that a
+            run that was killed goes on with the next condition.
+    """
+    rows = {}
+    for protocol, level in CONDITIONS:
+        path = folder / f"{protocol}-{level:g}.json"
+        if not path.is_file():
+            write_rows(path, condition_rows(found, protocol, level))
+        for kind, own in read_json(path).items():
+            rows.setdefault(kind, []).extend(own)
+    return rows
+
+
+def condition_rows(found, protocol, level):
+    """The same of one of `CONDITIONS`; kinds that are not asked for there have no rows."""
+    images, condition, dataset = _occlude(found, protocol, level)
+    predictions, hypotheses = _predictions(found, images, condition, dataset, protocol, level)
+    rows = {"errors": error_rows(predictions, condition)}
+    rows |= {"uncertainty": [], "plausibility": [], "conventions": []}
+    detailed = [p for p in predictions if p.estimator in IN_DETAIL]
+    more_joints = {}
+    if protocol in (CLEAN[0], OCCLUDERS):
+        kinds = _joint_kinds(found.data)
+        rows["errors"] += kind_rows(detailed, condition, kinds)
+        more_joints = {COVERED: kinds[COVERED]}
+    if protocol == OCCLUDERS:
+        rows["errors"] += share_rows(detailed, condition)
+    if protocol == CLEAN[0]:
+        for prediction in detailed:
+            rows["conventions"] += convention_rows(prediction, condition)
+    if (protocol, level) in LOOKED_INTO:
+        for estimator, poses in hypotheses.items():
+            rows["uncertainty"] += uncertainty_rows(
+                poses, condition, DI2POSE, estimator, more_joints
+            )
+        bones = own_bones(dataset)[spread_rows(dataset, IMAGES)]
+        bodies = [p for p in predictions if p.estimator not in NO_BODIES]
+        rows["plausibility"] += plausibility_rows(bodies, condition, bones)
     return rows
 
 
 def _joint_kinds(data):
     """`visibility.joint_kinds` of the images that are taken, which both splits have alike."""
     rows = spread_rows(data["test"], IMAGES)
+    same = torch.equal(data["test"].take("pose"), data["test_occluded"].take("pose"))
+    require(same, "the splits test and test_occluded must hold the same frames")
     return joint_kinds(
         data["test"].take("visible", rows), data["test_occluded"].take("covered", rows)
     )

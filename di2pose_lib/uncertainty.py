@@ -22,7 +22,7 @@ from di2pose_lib.proper_scores import (
     pose_energy_score_mm,
 )
 
-LEVELS = (0.5, 0.9)  # of the regions that the rows always name
+LEVELS = (0.5, 0.8)  # of the regions that the rows always name
 
 
 def coverage_metric(level):
@@ -36,11 +36,11 @@ def exact_levels(num_hypotheses):
     return {f"{k}/{whole}": float(Fraction(k, whole)) for k in range(1, whole)}
 
 
-def uncertainty_rows(hypotheses, condition, method, estimator):
+def uncertainty_rows(hypotheses, condition, method, estimator, more_joints=None):
     """Rows of everything above for all, visible and occluded joints, with intervals.
 
     Metrics: spread_mm, error_of_mean_mm, rank_correlation, "coverage 50 %", "coverage
-    90 %", "coverage k/(H + 1)" of every exact level, radius_50_mm, radius_90_mm,
+    80 %", "coverage k/(H + 1)" of every exact level, radius_50_mm, radius_80_mm,
     energy_score_mm, pose_energy_score_mm, crps_mm, diversity_mm. The rank correlation is
     that over the images, mean over the joints, each with its weight in images; its interval
     keeps the ranks of the whole sample.
@@ -49,6 +49,7 @@ def uncertainty_rows(hypotheses, condition, method, estimator):
         hypotheses: float (n, H, 17, 3), H ≥ 2, metres, of the condition's images.
         condition: a `conditions.Condition`.
         method, estimator: names, for the rows.
+        more_joints: {name: bool (n, 17)} of other choices of joints, or None.
 
     Raises:
         ValueError: another number of images or joints, NaN, a single hypothesis.
@@ -56,7 +57,8 @@ def uncertainty_rows(hypotheses, condition, method, estimator):
     check_tensor("hypotheses", hypotheses, (len(condition.pose), "H", "J", 3), "float")
     check_poses("hypotheses[:, 0]", hypotheses[:, 0], condition)
     pose = condition.pose
-    masks = {joints: mask.clone() for joints, mask in condition.joint_masks.items()}
+    choices = {**condition.joint_masks, **(more_joints or {})}
+    masks = {joints: mask.clone() for joints, mask in choices.items()}
     for mask in masks.values():
         mask[:, 0] = False
     found = spread_and_error_mm(hypotheses, pose)
@@ -85,7 +87,7 @@ def uncertainty_rows(hypotheses, condition, method, estimator):
         estimator,
         "diversity_mm",
         diversity_mm(hypotheses),
-        condition.joint_masks,
+        choices,
     )
     for joints, mask in masks.items():
         names = (method, estimator, joints)

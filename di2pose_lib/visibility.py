@@ -16,6 +16,8 @@ SHARE = "visible share"  # the protocol of the rows by share; their level is the
 SHARES = (0.2, 0.4, 0.6, 0.8, 1.0)  # each bin begins where the one before ends
 SEEN, COVERED, OWN_BODY = "seen", "covered by the occluder", "behind the own body"
 METRIC = "mpjpe_mm"
+FEWEST = 5  # clusters under a row of one joint: the resampling of fewer tells little
+WITHOUT = "Di2Pose without the occluder"  # the `method` of clean rows in a paired difference
 
 
 def joint_kinds(visible, covered):
@@ -25,7 +27,7 @@ def joint_kinds(visible, covered):
 
     Args:
         visible: joints that are seen without the occluder, bool (n, J).
-        covered: joints that the occluder covers, bool (n, J).
+        covered: joints behind the occluder or outside the image, bool (n, J), as in a data set.
     """
     check_tensor("visible", visible, ("n", "J"), "bool")
     check_tensor("covered", covered, tuple(visible.shape), "bool")
@@ -33,22 +35,28 @@ def joint_kinds(visible, covered):
 
 
 def kind_rows(predictions, condition, kinds):
-    """Rows of MPJPE by what hides a joint, over all joints and for each but the pelvis.
+    """Rows of MPJPE by what hides a joint, over all joints but the pelvis, and for each.
 
-    The rows' `joints` are "covered by the occluder", "left wrist, covered by the occluder", …
+    The rows' `joints` are "covered by the occluder", "left wrist, covered by the occluder", …;
+    a joint that is so in fewer than `FEWEST` clusters has no row. The pelvis is 0 by definition.
 
     Args:
         predictions: `evaluation.Prediction`s of the condition's images.
         condition: a `conditions.Condition`.
         kinds: of `joint_kinds`, for the condition's images.
     """
-    masks = dict(kinds)
+    of_kinds, of_joints = {}, {}
+    for kind, mask in kinds.items():
+        of_kinds[kind] = mask.clone()
+        of_kinds[kind][:, 0] = False
     for joint, name in enumerate(JOINT_NAMES[1:], start=1):
         for kind, mask in kinds.items():
             only = torch.zeros_like(mask)
             only[:, joint] = mask[:, joint]
-            masks[f"{name}, {kind}"] = only
-    return _rows(predictions, condition, masks)
+            of_joints[f"{name}, {kind}"] = only
+    single = _rows(predictions, condition, of_joints)
+    enough = [row for row in single if len(row["clusters"]["names"]) >= FEWEST]
+    return _rows(predictions, condition, of_kinds) + enough
 
 
 def share_rows(predictions, condition):

@@ -1,7 +1,7 @@
 """Which library modules a stage uses, read off the source: what dvc.yaml must list.
 
-`python tests/stage_modules.py` writes the lists into dvc.yaml and its copies, and the
-ledger's into its own; tests hold them to it. The search starts from a stage's notebook, or
+`python tests/stage_modules.py` writes the lists into dvc.yaml and its copies, and those of
+programs into theirs; tests hold them to it. The search starts from a stage's notebook, or
 from the ledger's module, and follows names, definition by definition: importing `stages`
 alone drags in nothing, calling `stages.prepared_data` what that function names. Functions
 that make another stage's artefact are not followed: under DVC a stage only loads it, and
@@ -134,10 +134,13 @@ def stage_notebooks():
     }
 
 
-def ledger_modules():
-    """Sorted names of the library modules that `python -m di2pose_lib.ledger` runs."""
-    source = Source((ROOT / PACKAGE / "ledger.py").read_text(encoding="utf-8"))
-    return sorted({"ledger", *modules_used(source, "ledger")})
+PROGRAMS = {"ledger": "ledger", "protocol_results": "protocols"}  # module: its pipeline
+
+
+def program_modules(program):
+    """Sorted names of the library modules that `python -m di2pose_lib.<program>` runs."""
+    source = Source((ROOT / PACKAGE / f"{program}.py").read_text(encoding="utf-8"))
+    return sorted({program, *modules_used(source, program)})
 
 
 def _write():
@@ -157,12 +160,16 @@ def _write():
         assert count == 1, stage
     for pipeline in PIPELINES:
         (pipeline / "dvc.yaml").write_text(text, encoding="utf-8")
-    path = ROOT / "pipelines" / "ledger" / "dvc.yaml"
-    lines = "".join(f"      - ../../{PACKAGE}/{module}.py\n" for module in ledger_modules())
-    section = re.compile(rf"(?:      - \.\./\.\./{PACKAGE}/\w+\.py\n)+")
-    text, count = section.subn(lines, path.read_text(encoding="utf-8"))
-    assert count == 1, "ledger"
-    path.write_text(text, encoding="utf-8")
+    for program, pipeline in PROGRAMS.items():
+        path = ROOT / "pipelines" / pipeline / "dvc.yaml"
+        listed = [f"- ../../{PACKAGE}/{module}.py\n" for module in program_modules(program)]
+        section = re.compile(rf"(?:( +)- \.\./\.\./{PACKAGE}/\w+\.py\n)+")
+        text, count = section.subn(
+            lambda match, new=listed: "".join(match[1] + line for line in new),
+            path.read_text(encoding="utf-8"),
+        )
+        assert count == 1, program
+        path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

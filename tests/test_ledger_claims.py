@@ -100,6 +100,28 @@ def test_few_steps_may_cost_so_many_percent(root):
     assert ask(root, f"within | 1 {text}").verdict == FAILS
 
 
+def test_where_the_difference_was_taken_image_by_image_its_own_interval_decides(root):
+    usual = {"joints": "covered by the occluder"}
+    both = [
+        row(40.0, 20.0, 60.0, protocol="occluders", level=1.0, **usual),
+        row(30.0, 10.0, 50.0, protocol="clean", level=0.0, **usual),
+    ]
+    text = " | ".join(
+        [
+            "above",
+            *(f"sweeps; protocol={p}; joints={usual['joints']}" for p in ("occluders", "clean")),
+        ]
+    )
+    put_rows(root, "synthetic", "sweeps", both)
+    assert ask(root, text).verdict == UNDECIDED
+    pair = row(10.0, 9.0, 11.0, protocol="occluders", level=1.0, estimator="", **usual)
+    pair["method"] = "Di2Pose, one sample − Di2Pose without the occluder, one sample"
+    put_rows(root, "synthetic", "sweeps", [*both, pair])
+    found = ask(root, text)
+    assert found.verdict == HOLDS and found.effect == SeedInterval(10.0, 9.0, 11.0, 3)
+    assert found.what.endswith("image by image")
+
+
 def test_one_error_is_above_another_by_their_intervals(root):
     rows = [
         row(30.0, 27.0, 33.0, protocol="occluders", joints="occluded"),

@@ -27,7 +27,7 @@ def test_a_multiple_scales_mean_and_ends():
 
 
 def test_the_papers_estimator_is_a_single_sample_along_its_chain():
-    assert PAPER_ESTIMATOR == estimators.CHAIN == "one sample, Algorithm 2"
+    assert PAPER_ESTIMATOR == estimators.CHAIN == "one sample, Algorithm 2, 25 steps"
 
 
 def test_a_file_that_does_not_exist_has_no_rows(root):
@@ -94,7 +94,7 @@ def test_what_is_compared_has_one_estimator(root):
 def test_of_sets_of_samples_those_along_the_chain_are_taken(root):
     spread = {"protocol": "clean", "level": 0.0, "metric": "spread_mm"}
     own = row(30.0, 29.0, 31.0, **spread, estimator="8 samples")
-    along = row(40.0, 39.0, 41.0, **spread, estimator="8 samples, Algorithm 2")
+    along = row(40.0, 39.0, 41.0, **spread, estimator="8 samples, Algorithm 2, 25 steps")
     put_rows(root, "synthetic", "uncertainty", [own, along])
     found = Results(root).find("synthetic", Selection("uncertainty", spread))
     assert found.value.mean == 40.0 and "8 samples, Algorithm 2" in found.what
@@ -157,3 +157,43 @@ def test_the_time_of_a_pose_is_that_of_one_picture_at_scale_lesson(root):
     value = {"device": "cpu", "threads": 2, "cases": cases}
     put_json(root, "benchmarks/results/inference_cpu.json", value)
     assert Results(root).milliseconds(25) == (58.0, "cpu, 2 threads")
+
+
+def test_a_row_of_paired_differences_is_found_for_two_estimators_under_one_condition(root):
+    place = {"protocol": "clean", "level": 0.0, "metric": "bone_error_mm"}
+    rows = [
+        row(20.0, 10.0, 30.0, **place, estimator="mean of samples"),
+        row(17.0, 7.0, 27.0, **place),
+        row(3.0, 2.0, 4.0, **place, estimator="")
+        | {"method": "Di2Pose, mean of samples − Di2Pose, one sample"},
+    ]
+    put_rows(root, "synthetic", "plausibility", rows)
+    mean, one = (
+        Selection("plausibility", {**place, "estimator": name})
+        for name in ("mean of samples", "one sample")
+    )
+    found = Results(root).paired("synthetic", mean, one)
+    assert found.value == SeedInterval(3.0, 2.0, 4.0, 3)
+    assert Results(root).paired("synthetic", one, mean) is None, "the other way round is none"
+    elsewhere = Selection("plausibility", {**one.fields, "level": 0.1})
+    assert Results(root).paired("synthetic", mean, elsewhere) is None
+
+
+def test_occluders_and_the_same_frames_without_are_paired(root):
+    spread = {"metric": "spread_mm", "estimator": "8 samples"}
+    rows = [
+        row(40.0, 30.0, 50.0, protocol="occluders", level=1.0, **spread),
+        row(30.0, 20.0, 40.0, protocol="clean", level=0.0, **spread),
+        row(35.0, 25.0, 45.0, protocol="mask", level=0.4, **spread),
+        row(10.0, 9.0, 11.0, protocol="occluders", level=1.0, metric="spread_mm", estimator="")
+        | {"method": "Di2Pose, 8 samples − Di2Pose without the occluder, 8 samples"},
+    ]
+    put_rows(root, "synthetic", "uncertainty", rows)
+    occluders, clean_ones, mask = (
+        Selection("uncertainty", {"protocol": protocol, "metric": "spread_mm"})
+        for protocol in ("occluders", "clean", "mask")
+    )
+    found = Results(root).paired("synthetic", occluders, clean_ones)
+    assert found.value == SeedInterval(10.0, 9.0, 11.0, 3)
+    assert Results(root).paired("synthetic", mask, clean_ones) is None
+    assert Results(root).paired("mocap", occluders, clean_ones) is None

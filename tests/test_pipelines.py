@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 
 import pytest
 import torch
@@ -11,9 +12,9 @@ from stage_modules import (
     PIPELINES,
     ROOT,
     Source,
-    ledger_modules,
     modules_used,
     notebook_source,
+    program_modules,
     stage_notebooks,
 )
 
@@ -167,6 +168,19 @@ def test_every_output_is_keyed_by_scale_and_source_and_small_results_stay_out_of
             assert settings["cache"] is False
 
 
+def test_what_a_stage_takes_from_results_is_committed():
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if tracked.returncode:
+        pytest.skip("no git repository: nothing is committed")
+    files = set(tracked.stdout.splitlines())
+    for params in PARAMS:
+        for stage in STAGES:
+            for path in DVC["stages"][stage]["deps"]:
+                if path.startswith("${root}/results/"):
+                    found = (params.parent / rendered(path, params)).resolve()
+                    assert found.relative_to(ROOT).as_posix() in files, path
+
+
 def test_no_output_of_a_pipeline_is_an_output_of_another_one():
     owner = {}
     for params in PARAMS:
@@ -231,13 +245,17 @@ def test_joined_results_are_declared_where_they_are_written():
         wanted = {results_folder(source, ROOT) / f"{file}.json" for file in (*FILES, GALLERY)}
         assert len(outs) == len(wanted) and set(outs) == wanted
         assert {path.parent for path in outs} == {(ROOT / "results/lesson" / source).resolve()}
+        modules = [path.stem for path in deps if path.parent == ROOT / PACKAGE]
+        assert modules == program_modules("protocol_results"), "`python tests/stage_modules.py`"
 
 
 def test_the_ledger_depends_on_all_results_and_on_exactly_the_modules_that_it_uses():
     ((deps, outs),) = expanded("ledger").values()
     assert outs == [ROOT / LEDGER]
     modules = [path.stem for path in deps if path.parent == ROOT / PACKAGE]
-    assert modules == ledger_modules(), "`python tests/stage_modules.py` writes the list anew"
+    assert modules == program_modules("ledger"), (
+        "`python tests/stage_modules.py` writes the list anew"
+    )
     assert {ROOT / "paper", ROOT / "params.yaml"} < set(deps)
     for source in ("synthetic", "mocap"):
         assert (ROOT / "results" / "lesson" / source).resolve() in deps

@@ -6,8 +6,9 @@ import shutil
 
 import pytest
 
-from di2pose_lib import protocol_results, protocols
+from di2pose_lib import protocol_results, protocols, visibility
 from di2pose_lib.config_file import load_config
+from di2pose_lib.estimators import CHAIN
 from di2pose_lib.ledger_results import Results, Selection
 from di2pose_lib.plausibility import GROUND_TRUTH
 from di2pose_lib.project import project_root
@@ -162,7 +163,7 @@ def test_pairs_are_rows_of_their_own_with_narrower_intervals(root):
 
 
 def test_the_same_joints_covered_and_not_are_a_pair_and_other_joints_are_none(root):
-    fields = {"estimator": "one sample, Algorithm 2"}
+    fields = {"estimator": CHAIN}
     covered = "left wrist, covered by the occluder"
     for seed in (2, 3):
         value = occlusion(0.0)
@@ -173,13 +174,11 @@ def test_the_same_joints_covered_and_not_are_a_pair_and_other_joints_are_none(ro
             ]
         put(root, "occlusion", "synthetic", seed, value)
     rows = write("synthetic", root)[0]["sweeps"]
-    (pair,) = [r for r in rows if protocol_results.UNCOVERED in r["method"]]
-    assert pair["method"] == (
-        "Di2Pose, one sample, Algorithm 2 − Di2Pose without the occluder, one sample, Algorithm 2"
-    )
+    (pair,) = [r for r in rows if visibility.WITHOUT in r["method"]]
+    assert pair["method"] == (f"Di2Pose, {CHAIN} − Di2Pose without the occluder, {CHAIN}")
     assert (pair["protocol"], pair["level"], pair["joints"]) == ("occluders", 1.0, covered)
     assert pair["mean"] == pytest.approx((50 + 70) / 2)
-    assert protocol_results.UNCOVERED not in {r["method"] for r in rows}
+    assert visibility.WITHOUT not in {r["method"] for r in rows}
     assert protocols.LOOKED_INTO[-1] == (protocols.OCCLUDERS, 1.0)
 
 
@@ -269,7 +268,10 @@ def test_what_was_found_is_told_and_nothing_is_written_of_nothing(root, monkeypa
     told = capsys.readouterr().out
     assert "mocap: finished seeds of occlusion: 2 of 3, advocc 40: 0 of 3" in told
     assert "agreement 80: 0 of 1" in told
-    assert "sweeps.json: 7 rows" in told and "advocc.json: no finished run, not written" in told
+    assert (
+        "sweeps.json: 7 rows" in told
+        and "advocc.json: no finished run with these parameters, left as it was" in told
+    )
     assert "synthetic: finished seeds of occlusion: 0 of 3" in told
     assert not (root / "results" / "lesson" / "synthetic").exists()
     folder = root / "pipelines" / "mocap" / "results" / "lesson" / "mocap"

@@ -28,6 +28,7 @@ def test_shared_clusters_are_those_that_every_seed_has():
     seeds = [[row([1.0, 3.0])], [row([5.0, 100.0], names=(1, 7))]]
     (joined,) = combined_rows(seeds, shared_clusters=True)
     assert joined["mean"] == pytest.approx((3 + 5) / 2)
+    assert joined["n"] == 2, "images of the clusters that are left out do not count"
 
 
 def test_rows_without_clusters_are_left_out():

@@ -11,7 +11,7 @@ from di2pose_lib import ablations, advocc_runs, evaluation, protocol_runs, proto
 from di2pose_lib.advocc import METRICS
 from di2pose_lib.advocc_runs import error_table
 from di2pose_lib.config_file import load_config
-from di2pose_lib.estimators import BEST, CHAIN, MEAN, ONE_SAMPLE, SOFT
+from di2pose_lib.estimators import ALGORITHM_2, BEST, CHAIN, MEAN, ONE_SAMPLE, SOFT
 from di2pose_lib.occlusions import CROP, MASK, RATIOS
 from di2pose_lib.patch_grid import patch_grid
 from di2pose_lib.project import project_root
@@ -91,7 +91,7 @@ def test_covered_joints_have_rows_with_the_occluder_and_without_and_shares_have_
 def test_uncertainty_is_of_either_sampler_and_bodies_are_of_those_that_could_be(root):
     found = measured(root, "occlusion")
     samplers = {row["estimator"] for row in found["uncertainty"]}
-    assert samplers == {"4 samples", "4 samples, Algorithm 2"}
+    assert samplers == {"4 samples", f"4 samples, {ALGORITHM_2}"}
     assert protocols.CHAIN_MEAN in {row["estimator"] for row in found["plausibility"]}
     assert BEST not in {row["estimator"] for row in found["plausibility"]}
     assert {row["estimator"] for row in found["conventions"]} == {CHAIN, SOFT}
@@ -128,6 +128,23 @@ def test_rows_of_seeds_can_be_joined(root):
     assert len(joined) == len(rows) and {row["seeds"] for row in joined} == {2}
     for one, both in zip(rows, joined, strict=True):
         assert both["mean"] == pytest.approx(one["mean"], abs=1e-3)
+
+
+def test_conditions_that_a_killed_run_finished_are_not_measured_again(tmp_path, monkeypatch):
+    asked = []
+
+    def condition_rows(found, protocol, level):
+        asked.append((protocol, level))
+        if len(asked) == 4:
+            raise KeyboardInterrupt
+        return {"errors": [{"protocol": protocol}], "uncertainty": []}
+
+    monkeypatch.setattr(protocols, "condition_rows", condition_rows)
+    with pytest.raises(KeyboardInterrupt):
+        protocols.occlusion_rows(None, tmp_path / "kept")
+    rows = protocols.occlusion_rows(None, tmp_path / "kept")
+    assert asked == [*protocols.CONDITIONS[:4], *protocols.CONDITIONS[3:]]
+    assert [r["protocol"] for r in rows["errors"]] == [name for name, _ in protocols.CONDITIONS]
 
 
 def test_an_attack_leaves_rows_and_the_patches_of_its_worst_cases(root):

@@ -16,8 +16,8 @@ from di2pose_lib.uncertainty import (
 )
 
 METRICS = {
-    *("spread_mm", "error_of_mean_mm", "rank_correlation", "coverage 50 %", "coverage 90 %"),
-    *("radius_50_mm", "radius_90_mm", "energy_score_mm", "pose_energy_score_mm", "crps_mm"),
+    *("spread_mm", "error_of_mean_mm", "rank_correlation", "coverage 50 %", "coverage 80 %"),
+    *("radius_50_mm", "radius_80_mm", "energy_score_mm", "pose_energy_score_mm", "crps_mm"),
     *("diversity_mm", "coverage 1/5", "coverage 2/5", "coverage 3/5", "coverage 4/5"),
 }
 COUNT = 60
@@ -75,8 +75,8 @@ def test_means_are_over_the_joints_that_count_without_the_pelvis(condition):
     assert found["crps_mm", "all"]["mean"] == pytest.approx(crps[:, 1:].mean().item())
     whole = proper_scores.pose_energy_score_mm(samples, condition.pose, seen)
     assert found["pose_energy_score_mm", "visible"]["mean"] == pytest.approx(whole.mean().item())
-    radius = calibration.region_radius_mm(samples, [0.9])[:, 1:, 0]
-    assert found["radius_90_mm", "all"]["mean"] == pytest.approx(radius.mean().item())
+    radius = calibration.region_radius_mm(samples, [0.8])[:, 1:, 0]
+    assert found["radius_80_mm", "all"]["mean"] == pytest.approx(radius.mean().item())
     inside = calibration.coverage(samples, condition.pose, [0.4])[..., 0]
     assert found["coverage 2/5", "visible"]["mean"] == pytest.approx(mean(inside, seen))
 
@@ -159,3 +159,17 @@ def test_input_that_does_not_fit_is_refused(condition):
         calibration_curve(rows + rows, "all")
     with pytest.raises(ValueError, match="`rows` must hold the coverage of feet joints; got none"):
         calibration_curve(rows, "feet")
+
+
+def test_other_choices_of_joints_have_rows_too_without_the_pelvis(condition):
+    hypotheses = hypotheses_of(condition)
+    wrist = torch.zeros(COUNT, 17, dtype=torch.bool)
+    wrist[:4, 13] = wrist[:, 0] = True
+    names = ("Di2Pose", "4 samples")
+    rows = uncertainty_rows(hypotheses, condition, *names, {"a wrist": wrist})
+    plain = uncertainty_rows(hypotheses, condition, *names)
+    assert [row for row in rows if row["joints"] != "a wrist"] == plain
+    (spread,) = (r for r in rows if (r["joints"], r["metric"]) == ("a wrist", "spread_mm"))
+    wanted = calibration.spread_and_error_mm(hypotheses, condition.pose).spread[:4, 13].mean()
+    assert spread["mean"] == pytest.approx(wanted.item()) and spread["n"] == 4
+    assert not wrist[5, 13] and wrist[0, 0], "what was given stays as it was"

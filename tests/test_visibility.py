@@ -4,6 +4,7 @@ import pytest
 import torch
 from small import make_split
 
+from di2pose_lib import visibility
 from di2pose_lib.conditions import condition_of
 from di2pose_lib.evaluation import Prediction
 from di2pose_lib.skeleton import JOINT_NAMES
@@ -44,17 +45,34 @@ def test_a_joint_is_seen_covered_or_behind_the_body_and_both_is_none_of_them(cas
     assert together.max() == 1 and (together == 0).nonzero().tolist() == [[1, WRIST]]
 
 
-def test_each_kind_has_the_mean_error_of_its_own_joints(case):
+def test_each_kind_has_the_mean_error_of_its_own_joints(case, monkeypatch):
+    monkeypatch.setattr(visibility, "FEWEST", 1)
     condition, kinds, predictions = case
     rows = {row["joints"]: row for row in kind_rows(predictions, condition, kinds)}
     assert rows[COVERED]["mean"] == pytest.approx((30 + 40) / 2)
     assert rows[OWN_BODY]["mean"] == pytest.approx(10) and rows[OWN_BODY]["n"] == 1
-    # Of the images, 0 to 3 show 16 joints without error, 4 to 7 all 17.
-    assert rows[SEEN]["mean"] == pytest.approx((50 + 60 + 70 + 80) / 17 / 8)
-    assert rows[f"left wrist, {SEEN}"]["mean"] == pytest.approx(65)
-    assert rows[f"left wrist, {COVERED}"]["n"] == 2
+    # Without the pelvis images 0 to 3 show 15 joints without error, 4 to 7 all 16.
+    assert rows[SEEN]["mean"] == pytest.approx((50 + 60 + 70 + 80) / 16 / 8)
     assert rows[f"head, {SEEN}"]["mean"] == 0 and f"head, {COVERED}" not in rows
     assert not any(name.startswith("pelvis") for name in rows)
+
+
+def test_a_covered_pelvis_counts_for_nothing(case):
+    condition, kinds, predictions = case
+    plain = kind_rows(predictions, condition, kinds)
+    covered = {**kinds, COVERED: kinds[COVERED].clone()}
+    covered[COVERED][:, 0] = True
+    assert kind_rows(predictions, condition, covered) == plain
+
+
+def test_a_joint_has_a_row_where_enough_clusters_have_it(case, monkeypatch):
+    condition, kinds, predictions = case
+    for fewest, images in ((2, None), (1, 2)):  # images 2 and 3 are of one recording
+        monkeypatch.setattr(visibility, "FEWEST", fewest)
+        rows = {row["joints"]: row for row in kind_rows(predictions, condition, kinds)}
+        assert (rows[f"left wrist, {COVERED}"]["n"] if images else None) == images
+        assert (f"left wrist, {COVERED}" in rows) == (images is not None)
+    assert rows[f"left wrist, {SEEN}"]["mean"] == pytest.approx(65)
 
 
 def test_the_same_joints_count_where_the_condition_shows_them(case):
