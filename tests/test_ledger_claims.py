@@ -106,12 +106,11 @@ def test_where_the_difference_was_taken_image_by_image_its_own_interval_decides(
         row(40.0, 20.0, 60.0, protocol="occluders", level=1.0, **usual),
         row(30.0, 10.0, 50.0, protocol="clean", level=0.0, **usual),
     ]
-    text = " | ".join(
-        [
-            "above",
-            *(f"sweeps; protocol={p}; joints={usual['joints']}" for p in ("occluders", "clean")),
-        ]
+    first, second = (
+        f"sweeps; protocol={protocol}; joints={usual['joints']}"
+        for protocol in ("occluders", "clean")
     )
+    text = f"above | {first} | {second}"
     put_rows(root, "synthetic", "sweeps", both)
     assert ask(root, text).verdict == UNDECIDED
     pair = row(10.0, 9.0, 11.0, protocol="occluders", level=1.0, estimator="", **usual)
