@@ -95,7 +95,7 @@ def _known_joints():
                 f"on {data} data the hidden joints' error changes by {hidden} from one sample's, "
                 f"the known joints' is {known} from the tokenizer's"
             )
-    line = "* Inpainting, given the joints that an occluded image shows (notebook 06): "
+    line = "* Inpainting, given the joints that an occluded image shows (notebook 09): "
     return [f"{line}{'; '.join(each)}."] if each else []
 
 
@@ -133,7 +133,7 @@ def _steps():
             way, steps = step_curve.fewest_steps(curves)
             how = "one step" if steps == 1 else f"{steps} steps, {way},"
             each.append(f"{how} on {data} data ({_seeds(seeds)})")
-    line = "* Steps of inference for 99 % of the quality of 100 (validation, notebook 07)"
+    line = "* Fewest steps for 99 % of the quality that one sample has with 100 (validation, notebook 07)"
     return [f"{line}: {'; '.join(each)}."] if each else []
 
 
