@@ -10,14 +10,15 @@ from di2pose_lib.checks import require
 from di2pose_lib.figures import INK, LEFT, MIDDLE, PALETTE, RIGHT, side_colour, style
 from di2pose_lib.skeleton import JOINT_NAMES
 
-WIDTH, HEIGHT = 720, 420  # pixels
-MARGIN = {"l": 70, "r": 30, "t": 90, "b": 60}
+WIDTH, HEIGHT = 720, 480  # pixels
+MARGIN = {"l": 70, "r": 30, "t": 50, "b": 150}
 SYMBOLS = ("circle", "diamond-open", "square", "triangle-up-open")
 BAND_OPACITY = 0.2  # of a 95 % band
 
 
 def _styled(figure, title, x, y, width=WIDTH):
-    legend = {"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom"}
+    # Below the axis: long names take several lines, which would run into the title.
+    legend = {"orientation": "h", "x": 0, "y": -0.22, "yanchor": "top"}
     figure.update_layout(margin=MARGIN, legend=legend)
     figure.update_xaxes(title_text=x)
     figure.update_yaxes(title_text=y)
@@ -104,7 +105,7 @@ def calibration_figure(curves, title):
     figure.update_xaxes(range=[0, 100])
     figure.update_yaxes(range=[0, 100])
     return _styled(
-        figure, title, "nominal level of the region, %", "truths inside, %", width=HEIGHT + 120
+        figure, title, "nominal level of the region, %", "truths inside, %", width=HEIGHT + 60
     )
 
 
