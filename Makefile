@@ -105,7 +105,8 @@ paper: $(STAMP)
 ablations: $(STAMP)
 	@echo "Running what is missing of the ablations: dvc repro in pipelines/ablations"
 	@$(READ_MOCAP_ROOT) \
-	python -m di2pose_lib.ablation_runs --plan && cd pipelines/ablations && dvc repro
+	python -m di2pose_lib.ablation_runs --plan && cd pipelines/ablations && dvc repro \
+	    && cd ../ledger && dvc repro
 	@echo ""
 	@echo "Done. Where to look next:"
 	@echo "  pipelines/ablations/reports/lesson/synthetic/07_ablations.ipynb   the tables, with verdicts"
