@@ -40,7 +40,7 @@ def main():
     joints, hidden = data.take("joints_2d", rows), data.take("covered", rows)
     features = encode_images(encoder, data, rows)
     generator = generator_for(pipeline.config.seed, "picture")
-    poses, _ = model.hypotheses(features, NUM_HYPOTHESES, generator)
+    poses, _ = model.along_chain().hypotheses(features, NUM_HYPOTHESES, generator)
     figure = plt.figure(figsize=(2.2 * EXAMPLES, 7.6), dpi=100)
     for column in range(len(rows)):
         picture = figure.add_subplot(3, EXAMPLES, column + 1)
