@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 
 from di2pose_lib.encoder_training import encode_images
+from di2pose_lib.estimators import CHAIN
 from di2pose_lib.evaluation import clusters_of
 from di2pose_lib.inpainting import inpaint
 from di2pose_lib.metrics import joint_errors_mm
@@ -20,7 +21,7 @@ LEGS = ("hip", "knee", "ankle")
 LEGS_KNOWN, VISIBLE = "both legs", "visible joints"
 CASES = {LEGS_KNOWN: "test", VISIBLE: "test_occluded"}
 
-SAMPLE, INPAINTED, TOKENIZER = "one sample", "inpainted", "tokenizer"
+SAMPLE, INPAINTED, TOKENIZER = CHAIN, "inpainted", "tokenizer"
 WORSE_THAN_TOKENIZER = f"{INPAINTED} − {TOKENIZER}"  # at the known joints
 WORSE_THAN_SAMPLE = f"{INPAINTED} − {SAMPLE}"  # at the unknown ones
 
@@ -38,8 +39,9 @@ class Inpainted(NamedTuple):
 
 
 def inpainted(model, encoder, data, case, seed):
-    """An `Inpainted` of a case of `CASES`: one hypothesis for each image.
+    """An `Inpainted` of a case of `CASES`: one hypothesis for each image, along the chain.
 
+    However the model's sampler is set: known joints tilt the chain's own law.
     Images without a known joint besides the pelvis, or without an unknown one, are left out.
 
     Args:
@@ -49,7 +51,7 @@ def inpainted(model, encoder, data, case, seed):
         case: a key of `CASES`.
         seed: int.
     """
-    dataset = data[CASES[case]]
+    model, dataset = model.along_chain(), data[CASES[case]]
     rows = torch.linspace(0, len(dataset) - 1, min(IMAGES, len(dataset))).round().long()
     if case == LEGS_KNOWN:
         legs = torch.tensor([name.endswith(LEGS) for name in JOINT_NAMES])

@@ -133,7 +133,7 @@ def _steps():
             way, steps = step_curve.fewest_steps(curves)
             how = "one step" if steps == 1 else f"{steps} steps, {way},"
             each.append(f"{how} on {data} data ({_seeds(seeds)})")
-    line = "* Fewest steps for 99 % of the quality that one sample has with 100 (validation, notebook 07)"
+    line = "* Fewest steps for 99 % of one sample's quality with 100 (validation, notebook 07)"
     return [f"{line}: {'; '.join(each)}."] if each else []
 
 
