@@ -28,7 +28,6 @@ from di2pose_lib.evaluation import DI2POSE
 from di2pose_lib.experiment_runs import check_sources, run_each
 from di2pose_lib.files import fingerprint, locked
 from di2pose_lib.patch_grid import patch_grid
-from di2pose_lib.predictors import FeaturePredictor
 from di2pose_lib.project import LIBRARY_DIGEST, Pipeline, finished_pipeline, project_root
 from di2pose_lib.row_files import write_rows
 from di2pose_lib.source_record import read_record
@@ -86,7 +85,7 @@ class Run:
     def go(self):
         """Train what is missing, measure, and write the rows."""
         with locked(self.store):
-            found = protocols.trained(self.pipeline())
+            found = protocols.tested(self.pipeline())
             if self.name == OCCLUSION:
                 measured = protocols.occlusion_rows(found, self._kept(OCCLUSION))
             elif self.name in PATCHES:
@@ -121,7 +120,7 @@ class Run:
     def _attacked(self, found, grid, rows, search):
         """The records of the attacked images."""
         test = found.data["test"]
-        predictor = FeaturePredictor(found.encoder, found.model, SOFT)
+        (predictor,) = (c.predictor for c in found.contenders if c.estimator == SOFT)
         textures = open_textures(None, test.image_size[0])
         attack = Attack(predictor, textures, grid, self.config.seed, DRAWS, FRESH_DRAWS)
         cost = expected_cost(attack, test, len(rows), search)

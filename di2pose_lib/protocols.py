@@ -1,32 +1,30 @@
 """What is measured of one trained model under occlusion: errors, uncertainty, plausibility.
 
 The test images as they are, with occluders in the scene, and in the sweeps of masks and crops
-(`occlusions`): every condition has the same frames, so differences are paired. Samples are drawn
-as the model's sampler is set; where that leaves the chain of Eq. 9, Algorithm 2's stand beside
-them.
+(`occlusions`): every condition has the same frames, so differences are paired. Who is tested is a
+list of `contenders`: any object that predicts poses from images may be one.
 """
 
 from typing import NamedTuple
 
 import torch
 
-from di2pose_lib import baselines, estimators, stages
+from di2pose_lib import estimators, stages
 from di2pose_lib.checks import require
 from di2pose_lib.conditions import condition_of, joint_rows
-from di2pose_lib.evaluation import (
-    DI2POSE,
-    MEAN_POSE,
-    NEIGHBOUR,
-    RECONSTRUCTION,
-    TOKENIZER,
-    Prediction,
-    joint_errors,
+from di2pose_lib.contenders import (
+    HYPOTHESES,
+    SAMPLES,
+    References,
+    answers,
+    di2pose_contenders,
 )
+from di2pose_lib.evaluation import joint_errors
 from di2pose_lib.files import read_json
 from di2pose_lib.metric_conventions import convention_rows
-from di2pose_lib.metrics import mpjpe_mm
 from di2pose_lib.occlusions import CROP, MASK, RATIOS, occluded
 from di2pose_lib.plausibility import own_bones, plausibility_rows
+from di2pose_lib.predictors import predicted
 from di2pose_lib.progress import Progress
 from di2pose_lib.row_files import write_rows
 from di2pose_lib.seeding import seed_for
@@ -34,8 +32,6 @@ from di2pose_lib.uncertainty import LEVELS, uncertainty_rows
 from di2pose_lib.visibility import COVERED, SHARES, joint_kinds, kind_rows, share_rows
 
 IMAGES = 220  # of the test split, at most, evenly spaced
-HYPOTHESES = 8  # of each image, for its uncertainty
-SAMPLES = 4  # of them, for the mean and the best of samples
 AT_ONCE = 44  # images
 OCCLUDERS = "occluders"  # in the scene: the split test_occluded
 CLEAN = ("clean", 0.0)
@@ -47,30 +43,32 @@ CONDITIONS = (
     (OCCLUDERS, 1.0),
 )
 
-# What is measured in every convention and joint by joint, and what need not look like a body.
-IN_DETAIL = (estimators.CHAIN, estimators.SOFT)
+# What need not look like a body.
 NO_BODIES = (estimators.ARGMAX, estimators.BEST)
 
 # Where uncertainty and plausibility are asked for, besides errors.
 LOOKED_INTO = (CLEAN, (MASK, 0.4), (CROP, 0.2), (OCCLUDERS, 1.0))
 
 
-class Trained(NamedTuple):
-    """A trained pipeline and its test images."""
+class Tested(NamedTuple):
+    """Who is tested, and on what."""
 
     config: object
     data: dict
-    encoder: torch.nn.Module
-    model: estimators.PoseModel
-    train_features: object
-    """`rows -> features` of the training images."""
+    """{split: PoseDataset}: test and test_occluded."""
+    contenders: tuple
+    """`Contender`s."""
+    references: object
+    """`contenders.References`, or what has its methods."""
 
 
-def trained(pipeline):
-    """A `Trained` of a pipeline; trains what is missing."""
+def tested(pipeline):
+    """The `Tested` of a pipeline: Di2Pose and the baselines; trains what is missing."""
     encoder, data = stages.image_encoder(pipeline).model, stages.prepared_data(pipeline)
     features = stages.train_features(pipeline, encoder, data["train"])
-    return Trained(pipeline.config, data, encoder, stages.pose_model(pipeline), features)
+    model = stages.pose_model(pipeline)
+    references = References(data["train"], features, encoder, model.tokenizer)
+    return Tested(pipeline.config, data, di2pose_contenders(encoder, model), references)
 
 
 def settings():
@@ -93,11 +91,11 @@ def spread_rows(dataset, most):
 
 
 def occlusion_rows(found, folder):
-    """{"errors", "uncertainty", "plausibility", "conventions": rows} of a `Trained`.
+    """{"errors", "uncertainty", "plausibility", "conventions": rows} of a `Tested`.
 
     Args:
-        found: a `Trained`.
-        folder: of this model and these settings alone; keeps each condition's rows, so that a
+        found: a `Tested`.
+        folder: of these contenders and these settings alone; keeps each condition's rows, so that a
             run that was killed goes on with the next condition.
     """
     rows = {}
@@ -113,10 +111,11 @@ def occlusion_rows(found, folder):
 def condition_rows(found, protocol, level):
     """The same of one of `CONDITIONS`; kinds that are not asked for there have no rows."""
     images, condition, dataset = _occlude(found, protocol, level)
-    predictions, hypotheses = _predictions(found, images, condition, dataset, protocol, level)
+    predictions, hypotheses = _answers(found, images, condition, dataset)
     rows = {"errors": error_rows(predictions, condition)}
     rows |= {"uncertainty": [], "plausibility": [], "conventions": []}
-    detailed = [p for p in predictions if p.estimator in IN_DETAIL]
+    wanted = {(c.method, c.estimator) for c in found.contenders if c.in_detail}
+    detailed = [p for p in predictions if (p.method, p.estimator) in wanted]
     more_joints = {}
     if protocol in (CLEAN[0], OCCLUDERS):
         kinds = _joint_kinds(found.data)
@@ -128,10 +127,8 @@ def condition_rows(found, protocol, level):
         for prediction in detailed:
             rows["conventions"] += convention_rows(prediction, condition)
     if (protocol, level) in LOOKED_INTO:
-        for estimator, poses in hypotheses.items():
-            rows["uncertainty"] += uncertainty_rows(
-                poses, condition, DI2POSE, estimator, more_joints
-            )
+        for names, poses in hypotheses.items():
+            rows["uncertainty"] += uncertainty_rows(poses, condition, *names, more_joints)
         bones = own_bones(dataset)[spread_rows(dataset, IMAGES)]
         bodies = [p for p in predictions if p.estimator not in NO_BODIES]
         rows["plausibility"] += plausibility_rows(bodies, condition, bones)
@@ -180,65 +177,31 @@ def _occlude(found, protocol, level):
     return images, condition, dataset
 
 
-def _predictions(found, images, condition, dataset, protocol, level):
-    """Every method's `Prediction`, and {estimator: hypotheses float (n, H, J, 3)}."""
-    where, model = next(found.encoder.parameters()).device, found.model
+def _answers(found, images, condition, dataset):
+    """Every method's `Prediction`, and {(method, name): hypotheses float (n, H, J, 3)}."""
+    where = (condition.protocol, condition.level)
     rows = spread_rows(dataset, IMAGES)
     seeds = [seed_for(found.config.seed, "protocols", row) for row in rows.tolist()]
-    features = _encoded(found.encoder, images, where)
-    drawn, argmax = _drawn(model, features, HYPOTHESES, seeds, f"{protocol} {level:g}")
-    hypotheses = {f"{HYPOTHESES} samples": drawn}
-    truth, train = condition.pose, found.data["train"]
-    train_pose, position = train.take("pose"), train.take("camera_position")
-    mean = baselines.mean_pose_per_camera(
-        train_pose, position, dataset.take("camera_position", rows)
-    )
-    nearest = baselines.nearest_neighbour(found.train_features, len(train), features.cpu())
-    few = drawn[:, :SAMPLES]
-    errors = mpjpe_mm(few.flatten(0, 1), truth.repeat_interleave(SAMPLES, dim=0))
-    best = few[torch.arange(len(few)), errors.unflatten(0, (-1, SAMPLES)).argmin(dim=1)]
-    predictions = [
-        Prediction(MEAN_POSE, "mean", mean),
-        Prediction(NEIGHBOUR, "copy", train_pose[nearest]),
-        Prediction(DI2POSE, estimators.ONE_SAMPLE, drawn[:, 0]),
-        Prediction(DI2POSE, estimators.ARGMAX, argmax),
-        Prediction(DI2POSE, estimators.MEAN, few.mean(dim=1)),
-        Prediction(DI2POSE, estimators.SOFT, model.soft_decode(features).cpu()),
-        Prediction(DI2POSE, estimators.BEST, best),
-    ]
-    if (protocol, level) == CLEAN:  # it does not see the picture
-        rebuilt = _rebuilt(model.tokenizer, truth.to(where)).cpu()
-        predictions.append(Prediction(TOKENIZER, RECONSTRUCTION, rebuilt))
-    if not model.follows_chain:
-        many = HYPOTHESES if (protocol, level) in LOOKED_INTO else 1
-        name = f"{protocol} {level:g}, {estimators.ALGORITHM_2}"
-        along, _ = _drawn(model.along_chain(), features, many, seeds, name)
-        predictions.append(Prediction(DI2POSE, estimators.CHAIN, along[:, 0]))
-        if many > 1:
-            averaged = along[:, :SAMPLES].mean(dim=1)
-            predictions.append(Prediction(DI2POSE, CHAIN_MEAN, averaged))
-            hypotheses[f"{HYPOTHESES} samples, {estimators.ALGORITHM_2}"] = along
+    predictions = found.references.of_images(images, dataset.take("camera_position", rows))
+    if where == CLEAN:  # the tokenizer does not see the picture
+        predictions += found.references.of_truth(condition.pose)
+    hypotheses = {}
+    for contender in found.contenders:
+        count = contender.looked_into if where in LOOKED_INTO else contender.samples
+        name = f"{condition.protocol} {condition.level:g}, {contender.estimator}"
+        poses = _drawn(contender.predictor, images, seeds, count, name)
+        predictions += answers(contender, poses, condition.pose)
+        if where in LOOKED_INTO and count > 1:
+            hypotheses[contender.method, f"{count} samples{contender.manner}"] = poses
     return predictions, hypotheses
 
 
-@torch.no_grad()
-def _rebuilt(tokenizer, pose):
-    return tokenizer(pose)
-
-
-@torch.no_grad()
-def _encoded(encoder, images, where):
-    return torch.cat([encoder(part.to(where)) for part in images.split(AT_ONCE)])
-
-
-def _drawn(model, features, num_hypotheses, seeds, name):
-    """Hypotheses (n, H, J, 3) and the first one's arg-max (n, J, 3), on the CPU."""
-    progress, poses, argmax = Progress(name, len(features)), [], []
-    for first in range(0, len(features), AT_ONCE):
+def _drawn(predictor, images, seeds, num_hypotheses, name):
+    """Hypotheses (n, H, J, 3) of images, on the CPU, with a line of progress."""
+    progress, poses = Progress(name, len(images)), []
+    for first in range(0, len(images), AT_ONCE):
         some = slice(first, first + AT_ONCE)
-        found = model.hypotheses(features[some], num_hypotheses, seeds[some])
-        for parts, part in zip((poses, argmax), found, strict=True):
-            parts.append(part.cpu())
-        progress.tick(min(first + AT_ONCE, len(features)))
-    progress.report(len(features), {})
-    return torch.cat(poses), torch.cat(argmax)
+        poses.append(predicted(predictor, images[some], seeds[some], num_hypotheses).cpu())
+        progress.tick(min(first + AT_ONCE, len(images)))
+    progress.report(len(images), {})
+    return torch.cat(poses)

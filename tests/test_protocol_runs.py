@@ -7,7 +7,7 @@ import torch
 from small import make_split
 from test_ablation_runs import TINY
 
-from di2pose_lib import ablations, advocc_runs, evaluation, protocol_runs, protocols
+from di2pose_lib import ablations, advocc_runs, contenders, evaluation, protocol_runs, protocols
 from di2pose_lib.advocc import METRICS
 from di2pose_lib.advocc_runs import error_table
 from di2pose_lib.config_file import load_config
@@ -44,7 +44,7 @@ def root(tmp_path_factory):
     root = tmp_path_factory.mktemp("protocols")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(protocols, "IMAGES", 12)
-        patch.setattr(protocols, "HYPOTHESES", 4)
+        patch.setattr(contenders, "HYPOTHESES", 4)
         patch.setattr(protocol_runs, "ATTACKED", 2)
         patch.setattr(protocol_runs, "AGREED", 1)
         patch.setattr(protocol_runs, "DRAWS", 1)
