@@ -19,7 +19,7 @@ from di2pose_lib.evaluation import (
     Prediction,
 )
 from di2pose_lib.metrics import mpjpe_mm
-from di2pose_lib.predictors import FeaturePredictor
+from di2pose_lib.predictors import IMAGES_AT_ONCE, FeaturePredictor
 
 HYPOTHESES = 8  # of each image, where uncertainty is asked for
 SAMPLES = 4  # for the mean and the best of samples
@@ -113,7 +113,7 @@ class References:
             camera_position: float (n, 3), metres, which the mean pose is chosen by.
         """
         where = next(self.encoder.parameters()).device
-        parts = [self.encoder(part.to(where)).cpu() for part in images.split(128)]
+        parts = [self.encoder(part.to(where)).cpu() for part in images.split(IMAGES_AT_ONCE)]
         pose, position = self.train.take("pose"), self.train.take("camera_position")
         mean = baselines.mean_pose_per_camera(pose, position, camera_position)
         nearest = baselines.nearest_neighbour(
