@@ -47,8 +47,8 @@ def markdown_verdicts(rows):
     return columns, table
 
 
-def readme_lines(rows, claims):
-    """At most 15 lines of Markdown: the claims that the README shows, with both verdicts.
+def readme_verdicts(rows, claims):
+    """(columns, at most 15 rows) of the claims that the README shows, with both verdicts.
 
     Args:
         rows: of `ledger.build`.
@@ -62,16 +62,15 @@ def readme_lines(rows, claims):
         1 <= len(wanted) <= MOST_LINES,
         f"`claims` must mark 1 to {MOST_LINES} claims for the README; got {len(wanted)}",
     )
-    lines = []
-    for row in claim_rows(rows):
-        if (row["source"], row["row"]) in wanted:
-            words = [
-                f"{title}: **{_word(row, prefix)}**, {_shown(row, prefix)}"
-                for title, prefix in zip(TITLES.values(), ("", "mocap_"), strict=True)
-                if row[f"{prefix}verdict"]
-            ]
-            lines.append(f"* {wanted[row['source'], row['row']]}. {'; '.join(words)}.")
-    return lines
+    table = [
+        [
+            wanted[row["source"], row["row"]],
+            *(f"**{_word(row, prefix)}**: {_shown(row, prefix)}" for prefix in ("", "mocap_")),
+        ]
+        for row in claim_rows(rows)
+        if (row["source"], row["row"]) in wanted
+    ]
+    return ["claim", *TITLES.values()], table
 
 
 def _shown(row, prefix):

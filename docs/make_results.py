@@ -1,10 +1,11 @@
 """Write what is derived from results.
 
-README's table from results/lesson/*/evaluation.json and its figures of speed from
-benchmarks/results/*.json; and into the record of the synthetic
-source the variation of real motion capture, which notebook 01 compares it with.
+README's table from results/lesson/*/evaluation.json, its verdicts from results/ledger.csv and
+its figures of speed from benchmarks/results/*.json; and into the record of the synthetic source
+the variation of real motion capture, which notebook 01 compares it with.
 """
 
+import csv
 from pathlib import Path
 
 from di2pose_lib import (
@@ -13,9 +14,12 @@ from di2pose_lib import (
     estimators,
     evaluation,
     inpainting_evaluation,
+    ledger,
+    ledger_tables,
     step_curve,
 )
 from di2pose_lib.config import SOURCES
+from di2pose_lib.figures_training import markdown_table
 from di2pose_lib.files import read_json, write_json, write_text
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -24,7 +28,6 @@ ROWS = (
     (evaluation.NEIGHBOUR, "copy"),
     (evaluation.DI2POSE, estimators.CHAIN),
     (evaluation.DI2POSE, estimators.ONE_SAMPLE),
-    (evaluation.DI2POSE, estimators.ARGMAX),
     (evaluation.DI2POSE, estimators.MEAN),
     (evaluation.DI2POSE, estimators.SOFT),
     (evaluation.DI2POSE, estimators.BEST),
@@ -178,9 +181,18 @@ def speed():
     ]
 
 
+def claims():
+    """The verdicts on the claims that the README shows, in Markdown."""
+    with open(ROOT / ledger.LEDGER, encoding="utf-8", newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    verdicts = ledger_tables.readme_verdicts(rows, ledger.read_claims(ROOT))
+    return markdown_table(*verdicts).splitlines()
+
+
 BLOCKS = {
     "results": table,
     "besides": besides,
+    "claims": claims,
     "speed": speed,
 }  # what stands between two markers in README.md
 
