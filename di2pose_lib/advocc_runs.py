@@ -1,4 +1,4 @@
-"""AdvOcc over many images: what it will cost, a run that can be killed, and its rows.
+"""AdvOcc over many images: what it will cost, and a run that can be killed.
 
 A run keeps a file for each finished image, written whole or not at all. A run that was killed
 goes on where it stopped, to the same bits, because each image is attacked by itself.
@@ -8,18 +8,13 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-
 from di2pose_lib.advocc import METRICS, target
-from di2pose_lib.advocc_search import SEARCHES, agreement, most_positions
+from di2pose_lib.advocc_search import SEARCHES, most_positions
 from di2pose_lib.checks import require
-from di2pose_lib.conditions import condition_of, result_row
 from di2pose_lib.files import locked, read_json, write_json
 from di2pose_lib.progress import Progress
 
 PROBE_SECONDS = 2.0
-
-CLEAN, WORST, FRESH, BIAS = "clean", "worst", "worst position, fresh draws", "bias of the maximum"
 
 
 class Cost(NamedTuple):
@@ -121,58 +116,3 @@ def _check_settings(path, settings):
         not other,
         f"{path} must be of the same run; got another {', '.join(other)}: take another folder",
     )
-
-
-def error_table(record):
-    """`errors_mm` of a record as float64 (positions, M), mm, −∞ where there is no error."""
-    columns = [
-        [-torch.inf if error is None else error for error in record["errors_mm"][metric]]
-        for metric in METRICS
-    ]
-    return torch.tensor(columns, dtype=torch.float64).T
-
-
-def search_agreement(records, grid):
-    """{metric: `advocc_search.Agreement`} of the coarse search with a run of the full grid.
-
-    Costs no prediction: what the coarse search asks for is among what the full grid knows.
-    """
-    tables = torch.stack([error_table(record) for record in records])
-    return dict(zip(METRICS, agreement(tables, grid), strict=True))
-
-
-def advocc_values(records, metric):
-    """{level: float64 (n,), mm} of a run: clean, worst, fresh draws, bias of the maximum.
-
-    "clean" counts the joints in the image, the others those outside the patch alone.
-    """
-    worst = torch.tensor([r["worst"][metric]["error_mm"] for r in records], dtype=torch.float64)
-    fresh = torch.tensor([r["worst"][metric]["fresh_mm"] for r in records], dtype=torch.float64)
-    clean = torch.tensor([r["clean_mm"][metric] for r in records], dtype=torch.float64)
-    return {CLEAN: clean, WORST: worst, FRESH: fresh, BIAS: worst - fresh}
-
-
-def advocc_rows(records, dataset, grid, method, estimator, num_samples, seed):
-    """Rows of results: protocol "advocc", level 0 (clean) and the patch's size, each metric.
-
-    At the patch's size the metric itself is the error at the worst position; with `FRESH` and
-    `BIAS` behind its name it is that of fresh draws there, and the excess over them.
-
-    Args:
-        records: of one run.
-        dataset: the split that was attacked.
-        grid: the run's `PatchGrid`.
-        method, estimator: names, for the rows.
-        num_samples, seed: of the intervals.
-    """
-    images = torch.tensor([record["image"] for record in records])
-    rows = []
-    for metric in METRICS:
-        for level, values in advocc_values(records, metric).items():
-            size = 0 if level == CLEAN else grid.reference_patch
-            joints = "in the image" if level == CLEAN else "outside the patch"
-            name = f"{metric}, {level}" if level in (FRESH, BIAS) else metric
-            condition = condition_of(dataset, "advocc", size, num_samples, seed, images)
-            every = torch.arange(len(values))
-            rows.append(result_row(condition, method, estimator, joints, name, values, every))
-    return rows

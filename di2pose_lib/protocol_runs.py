@@ -12,15 +12,13 @@ search missed the worst case. One seed will do: it is about the search, not abou
 import argparse
 import sys
 
-import torch
-
 from di2pose_lib import ablations, protocols
-from di2pose_lib.advocc import METRICS, Attack
-from di2pose_lib.advocc_runs import advocc_rows, expected_cost, search_agreement
+from di2pose_lib.advocc import Attack
+from di2pose_lib.advocc_rows import advocc_rows, agreement_rows
+from di2pose_lib.advocc_runs import expected_cost
 from di2pose_lib.advocc_runs import run as attack_images
 from di2pose_lib.advocc_search import COARSE_TO_FINE, FULL
 from di2pose_lib.checks import require
-from di2pose_lib.conditions import condition_of, result_row
 from di2pose_lib.config import SOURCES
 from di2pose_lib.config_file import load_config, to_dict
 from di2pose_lib.estimators import SOFT
@@ -44,10 +42,6 @@ ATTACKED = 200  # images
 AGREED = 100  # of them, evenly spaced: attacked with the full grid too
 DRAWS, FRESH_DRAWS = 3, 3
 GALLERY = 12  # worst cases whose patches are kept
-
-# In the rows of an agreement: its protocol, and what stands behind a metric's name.
-SEARCH = "advocc search"
-SAME, LOST, SPARED = "same position, %", "lost, mm", "positions spared, %"
 
 
 class Run:
@@ -115,7 +109,7 @@ class Run:
         rows = attacked[protocols.spread_rows(attacked, AGREED)]
         records = self._attacked(found, grid, rows, FULL)
         samples = self.config.evaluation.bootstrap_samples
-        return {"errors": agreement_rows(records, test, grid, samples, seed)}
+        return {"errors": agreement_rows(records, test, grid, DI2POSE, SOFT, samples, seed)}
 
     def _attacked(self, found, grid, rows, search):
         """The records of the attacked images."""
@@ -132,38 +126,6 @@ class Run:
     def _kept(self, name):
         """The folder of what a killed run of this code and these settings goes on with."""
         return self.store / name / fingerprint({"library": LIBRARY_DIGEST, "from": self.values})
-
-
-def agreement_rows(records, dataset, grid, num_samples, seed):
-    """Rows of how the coarse search does on images whose full grid is known, with intervals.
-
-    Protocol `SEARCH` at the patch's size. Behind a metric's name stand `SAME`, the images with
-    the same worst position, and `LOST`, the worst error of the full grid above the one found;
-    the metric `SPARED` alone is the share of positions that the coarse search leaves out, and so
-    of the predictions that the search costs.
-
-    Args:
-        records: of one run with the full grid.
-        dataset: the split that was attacked.
-        grid: the run's `PatchGrid`.
-        num_samples, seed: of the intervals.
-    """
-    images = torch.tensor([record["image"] for record in records])
-    size = grid.reference_patch
-    condition = condition_of(dataset, SEARCH, size, num_samples, seed, images)
-    each = [search_agreement([record], grid) for record in records]
-    values = {}
-    for metric in METRICS:
-        found = [agreement[metric] for agreement in each]
-        values[f"{metric}, {SAME}"] = [100 * one.same_position for one in found]
-        values[f"{metric}, {LOST}"] = [one.lost_mm for one in found]
-        values[SPARED] = [100 * (1 - one.looked_at) for one in found]  # of all metrics together
-    every = torch.arange(len(records))
-    names = (DI2POSE, SOFT, "outside the patch")
-    return [
-        result_row(condition, *names, name, torch.tensor(own, dtype=torch.float64), every)
-        for name, own in values.items()
-    ]
 
 
 def _trained_from(config):

@@ -1,7 +1,5 @@
 """Runs of AdvOcc: killed and continued, their cost, agreement and rows."""
 
-import json
-
 import pytest
 import torch
 from attack_toys import SIZE, ToyPredictor, toy_joints, toy_pose
@@ -9,16 +7,8 @@ from small import make_split
 
 from di2pose_lib import advocc_runs
 from di2pose_lib.advocc import METRICS, Attack, replay, target
-from di2pose_lib.advocc_runs import (
-    BIAS,
-    FRESH,
-    advocc_rows,
-    advocc_values,
-    error_table,
-    expected_cost,
-    run,
-    search_agreement,
-)
+from di2pose_lib.advocc_rows import error_table, search_agreement
+from di2pose_lib.advocc_runs import expected_cost, run
 from di2pose_lib.advocc_search import COARSE_TO_FINE, FULL, coarse_to_fine
 from di2pose_lib.patch_grid import patch_grid
 from di2pose_lib.textures import open_textures
@@ -136,41 +126,6 @@ def test_the_cost_counts_the_passes_of_a_run_or_more(dataset, tmp_path, monkeypa
     assert one.predictor.num_predicted <= cost.passes
     if search == FULL:
         assert one.predictor.num_predicted == cost.passes
-
-
-def records_by_hand():
-    """Three images; the worst error of each exceeds the fresh one by 1, 2 and 3 mm."""
-    return [
-        {
-            "image": n,
-            "clean_mm": dict.fromkeys(METRICS, 10.0 * n),
-            "worst": {
-                metric: {"error_mm": 100.0 * n + n, "fresh_mm": 100.0 * n} for metric in METRICS
-            },
-        }
-        for n in (1, 2, 3)
-    ]
-
-
-def test_rows_are_means_and_name_the_joints_that_count(dataset):
-    values = advocc_values(records_by_hand(), "mpjpe_mm")
-    assert values[BIAS].tolist() == [1.0, 2.0, 3.0]
-    rows = advocc_rows(records_by_hand(), dataset, GRID, "toy", "point", 200, 0)
-    assert json.loads(json.dumps(rows)) == rows
-    assert len(rows) == 2 * 4
-    found = {(row["level"], row["metric"]): row for row in rows}
-    name = "pa_mpjpe_mm"
-    wanted = {
-        (0, name): 20.0,
-        (80, name): 202.0,
-        (80, f"{name}, {FRESH}"): 200.0,
-        (80, f"{name}, {BIAS}"): 2.0,
-    }
-    assert {key: found[key]["mean"] for key in wanted} == wanted
-    for row in rows:
-        assert row["protocol"] == "advocc" and row["n"] == 3 and row["method"] == "toy"
-        assert row["joints"] == ("in the image" if row["level"] == 0 else "outside the patch")
-        assert row["ci95_low"] <= row["mean"] <= row["ci95_high"]
 
 
 def test_bad_input_is_refused_in_one_sentence(dataset, tmp_path):

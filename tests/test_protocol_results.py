@@ -7,13 +7,14 @@ import shutil
 import pytest
 
 from di2pose_lib import protocol_results, protocols, visibility
+from di2pose_lib.advocc_rows import SEARCH
 from di2pose_lib.config_file import load_config
 from di2pose_lib.estimators import CHAIN
 from di2pose_lib.ledger_results import Results, Selection
 from di2pose_lib.plausibility import GROUND_TRUTH
 from di2pose_lib.project import project_root
 from di2pose_lib.protocol_results import FILES, finished, joined, main, write
-from di2pose_lib.protocol_runs import AGREEMENTS, NAMES, PARAMS, PATCHES, SEARCH, planned
+from di2pose_lib.protocol_runs import AGREEMENTS, NAMES, PARAMS, PATCHES, planned
 
 FIELDS = {
     *("protocol", "level", "method", "estimator", "joints", "metric"),

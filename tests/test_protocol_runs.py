@@ -4,31 +4,16 @@ import json
 
 import pytest
 import torch
-from small import make_split
 from test_ablation_runs import TINY
 
 from di2pose_lib import ablations, advocc_runs, contenders, evaluation, protocol_runs, protocols
-from di2pose_lib.advocc import METRICS
-from di2pose_lib.advocc_runs import error_table
+from di2pose_lib.advocc_rows import SEARCH, SPARED, error_table
 from di2pose_lib.config_file import load_config
 from di2pose_lib.estimators import ALGORITHM_2, BEST, CHAIN, MEAN, ONE_SAMPLE, SOFT
 from di2pose_lib.occlusions import CROP, MASK, RATIOS
-from di2pose_lib.patch_grid import patch_grid
 from di2pose_lib.project import project_root
 from di2pose_lib.protocol_rows import combined_rows
-from di2pose_lib.protocol_runs import (
-    AGREEMENTS,
-    GALLERY,
-    LOST,
-    NAMES,
-    SAME,
-    SEARCH,
-    SPARED,
-    Run,
-    agreement_rows,
-    main,
-    planned,
-)
+from di2pose_lib.protocol_runs import AGREEMENTS, GALLERY, NAMES, Run, main, planned
 from di2pose_lib.visibility import COVERED, SHARE
 
 BASE = load_config(project_root() / "params.yaml")
@@ -171,31 +156,6 @@ def test_the_full_grid_attacks_a_part_of_the_same_images_with_the_same_draws(roo
     assert {(row["protocol"], row["level"], row["n"]) for row in found} == {(SEARCH, 80, 1)}
     (spared,) = (row["mean"] for row in found if row["metric"] == SPARED)
     assert spared == pytest.approx(100 * (~looked).all(dim=1).double().mean().item())
-
-
-def test_what_the_coarse_search_loses_is_a_row_for_each_metric(tmp_path):
-    """One image whose worst position the coarse search finds, one whose it cannot see."""
-    grid = patch_grid(80, (64, 48))
-    assert (grid.rows, grid.columns) == (23, 15)
-    near = torch.arange(grid.num_positions, dtype=torch.float64) / 100  # worst: the last, 3.44
-    far = near.clone()
-    far[1 * 15 + 1] = 4.44  # nobody looks around row 1, column 1
-    tables = [near.tolist(), far.tolist()]
-    records = [
-        {"image": image, "errors_mm": {"mpjpe_mm": table, "pa_mpjpe_mm": tables[0]}}
-        for image, table in zip((0, 3), tables, strict=True)
-    ]
-    rows = agreement_rows(records, make_split(tmp_path / "split", 4, size=(64, 48)), grid, 50, 1)
-    found = {row["metric"]: row["mean"] for row in rows}
-    assert found.keys() == {
-        *(f"{metric}, {name}" for metric in METRICS for name in (SAME, LOST)), SPARED
-    }  # fmt: skip
-    assert found[f"mpjpe_mm, {SAME}"] == 50 and found[f"pa_mpjpe_mm, {SAME}"] == 100
-    assert found[f"mpjpe_mm, {LOST}"] == pytest.approx((0 + 1.0) / 2)
-    assert found[f"pa_mpjpe_mm, {LOST}"] == 0
-    assert 0 < found[SPARED] < 100
-    assert all(row["ci95_low"] <= row["mean"] <= row["ci95_high"] for row in rows)
-    assert all(row["clusters"]["counts"] for row in rows)
 
 
 def test_agreements_are_of_one_seed_and_change_no_other_runs_key(monkeypatch):
