@@ -11,6 +11,8 @@ from di2pose_lib.conditions import condition_of, result_row
 
 CLEAN, WORST, FRESH, BIAS = "clean", "worst", "worst position, fresh draws", "bias of the maximum"
 
+ADVOCC, SAMPLER = "advocc", "advocc of a sampler"  # protocols: of all images, of few
+
 # In the rows of an agreement: its protocol, and what stands behind a metric's name.
 SEARCH = "advocc search"
 SAME, LOST, SPARED = "same position, %", "lost, mm", "positions spared, %"
@@ -45,8 +47,8 @@ def advocc_values(records, metric):
     return {CLEAN: clean, WORST: worst, FRESH: fresh, BIAS: worst - fresh}
 
 
-def advocc_rows(records, dataset, grid, method, estimator, num_samples, seed):
-    """Rows of results: protocol "advocc", level 0 (clean) and the patch's size, each metric.
+def advocc_rows(records, dataset, grid, protocol, method, estimator, num_samples, seed):
+    """Rows of results: level 0 (clean) and the patch's size, each metric.
 
     At the patch's size the metric itself is the error at the worst position; with `FRESH` and
     `BIAS` behind its name it is that of fresh draws there, and the excess over them.
@@ -55,7 +57,7 @@ def advocc_rows(records, dataset, grid, method, estimator, num_samples, seed):
         records: of one run.
         dataset: the split that was attacked.
         grid: the run's `PatchGrid`.
-        method, estimator: names, for the rows.
+        protocol, method, estimator: names, for the rows.
         num_samples, seed: of the intervals.
     """
     images = torch.tensor([record["image"] for record in records])
@@ -65,7 +67,7 @@ def advocc_rows(records, dataset, grid, method, estimator, num_samples, seed):
             size = 0 if level == CLEAN else grid.reference_patch
             joints = "in the image" if level == CLEAN else "outside the patch"
             name = f"{metric}, {level}" if level in (FRESH, BIAS) else metric
-            condition = condition_of(dataset, "advocc", size, num_samples, seed, images)
+            condition = condition_of(dataset, protocol, size, num_samples, seed, images)
             every = torch.arange(len(values))
             rows.append(result_row(condition, method, estimator, joints, name, values, every))
     return rows

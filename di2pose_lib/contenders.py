@@ -45,6 +45,10 @@ class Contender(NamedTuple):
         """How samples are drawn, as their names end: "", ", Algorithm 2, 25 steps"."""
         return self.estimator.removeprefix(estimators.ONE_SAMPLE)
 
+    def set_of(self, count):
+        """The name of several samples together: "8 samples, Algorithm 2, 25 steps"."""
+        return f"{count} samples{self.manner}"
+
 
 def di2pose_contenders(encoder, model):
     """Di2Pose by each estimator of a `PoseModel`.

@@ -148,7 +148,7 @@ def clusters_of(dataset):
     return kind, dataset.take(kind).long()
 
 
-def _action_groups(dataset, source):
+def action_groups(dataset, source):
     """{name: images (n,) bool} of the groups of actions that are reported."""
     names = dataset.action_names()
     groups = {name: torch.tensor([n == name for n in names]) for name in sorted(set(names))}
@@ -204,7 +204,7 @@ def evaluation_rows(prediction, dataset, occlusion, config):
         for joints in masks:
             add(joints, "all", everything)
         add("all", "mean of actions", everything, action)
-        for name, images in _action_groups(dataset, config.data.source).items():
+        for name, images in action_groups(dataset, config.data.source).items():
             add("all", name, images)
     return rows
 

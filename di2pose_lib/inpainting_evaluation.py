@@ -4,14 +4,14 @@ from typing import NamedTuple
 
 import torch
 
+from di2pose_lib.conditions import condition_of, result_row
 from di2pose_lib.encoder_training import encode_images
-from di2pose_lib.estimators import CHAIN
-from di2pose_lib.evaluation import clusters_of
+from di2pose_lib.estimators import CHAIN, CHAIN_STEPS
+from di2pose_lib.evaluation import DI2POSE
 from di2pose_lib.inpainting import inpaint
 from di2pose_lib.metrics import joint_errors_mm
-from di2pose_lib.seeding import generator_for, seed_for
+from di2pose_lib.seeding import seed_for
 from di2pose_lib.skeleton import JOINT_NAMES
-from di2pose_lib.statistics import cluster_bootstrap
 
 IMAGES = 120  # of a split, at most, evenly spaced
 LEGS = ("hip", "knee", "ankle")
@@ -24,6 +24,12 @@ CASES = {LEGS_KNOWN: "test", VISIBLE: "test_occluded"}
 SAMPLE, INPAINTED, TOKENIZER = CHAIN, "inpainted", "tokenizer"
 WORSE_THAN_TOKENIZER = f"{INPAINTED} − {TOKENIZER}"  # at the known joints
 WORSE_THAN_SAMPLE = f"{INPAINTED} − {SAMPLE}"  # at the unknown ones
+METRIC = "mpjpe_mm"
+
+
+def settings():
+    """What the rows depend on besides the training, for JSON."""
+    return {"images": IMAGES, "cases": list(CASES), "chain_steps": CHAIN_STEPS}
 
 
 class Inpainted(NamedTuple):
@@ -83,19 +89,18 @@ def image_errors(found, joints):
     }
 
 
-def inpainting_rows(case, found, dataset, settings, seed):
-    """Rows of inpainting.json: mean errors in mm with 95 % intervals, and two differences.
+def inpainting_rows(case, found, dataset, num_samples, seed):
+    """Rows of results: mean errors in mm with 95 % intervals, and two differences image by image.
 
-    A difference is taken image by image.
+    Protocol `protocol_of(case)`, level 1; the estimator is an estimate, or a difference of two;
+    the joints are "known" or "unknown".
 
     Args:
         case: a key of `CASES`.
         found: its `Inpainted`.
         dataset: its split.
-        settings: an `EvaluationConfig`.
-        seed: int.
+        num_samples, seed: of the intervals.
     """
-    _, clusters = clusters_of(dataset)
     errors = {
         (joints, estimate): values
         for joints in ("known", "unknown")
@@ -106,20 +111,14 @@ def inpainting_rows(case, found, dataset, settings, seed):
         ("unknown", SAMPLE, WORSE_THAN_SAMPLE),
     ]:
         errors[joints, name] = errors[joints, INPAINTED] - errors[joints, other]
-    rows = []
-    for (joints, estimate), values in errors.items():
-        generator = generator_for(seed, "bootstrap")
-        samples = settings.bootstrap_samples
-        interval = cluster_bootstrap(values, clusters[found.rows], samples, generator)
-        rows.append(
-            {
-                "known": case,
-                "joints": joints,
-                "estimate": estimate,
-                "mean": interval.mean,
-                "ci95_low": interval.low,
-                "ci95_high": interval.high,
-                "n": len(values),
-            }
-        )
-    return rows
+    condition = condition_of(dataset, protocol_of(case), 1.0, num_samples, seed, found.rows)
+    every = torch.arange(len(found.rows))
+    return [
+        result_row(condition, DI2POSE, estimate, joints, METRIC, values, every)
+        for (joints, estimate), values in errors.items()
+    ]
+
+
+def protocol_of(case):
+    """The protocol of a case's rows: "both legs known"."""
+    return f"{case} known"

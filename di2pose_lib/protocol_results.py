@@ -5,8 +5,9 @@ estimator, joints, metric, mean, ci95_low, ci95_high, seeds and n (images of all
 
 | file in results/lesson/<source>/ | what its rows are of |
 |---|---|
-| sweeps.json | errors under masks, crops and occluders, and by the visible share of the body |
+| sweeps.json | errors under masks, crops and occluders, by visible share of the body, by action |
 | advocc.json | AdvOcc; level 0 is the clean image; the coarse search beside the full grid |
+| inpainting.json | some joints known |
 | uncertainty.json | several samples of a picture |
 | plausibility.json | bones, symmetry, joint limits; ground truth's own too |
 | advocc_gallery.json | no rows: the worst patches of the pipeline's own seed, to paint again |
@@ -14,9 +15,8 @@ estimator, joints, metric, mean, ci95_low, ci95_high, seeds and n (images of all
 
 A row is of all seeds whose run has finished, or is left out. Its interval is over seeds and
 clusters of images together (`seed_statistics`). On motion capture the clusters are the same
-recordings in every seed, and those that all seeds have count. A mean of actions, in the
-conventions, is no mean of clusters: its interval is Student's over the seeds, and of a single
-seed that seed's own.
+recordings in every seed, and those that all seeds have count. A mean of actions is no mean of
+clusters: its interval is Student's over the seeds, and of a single seed that seed's own.
 
 A method "a, b − c, d" with an empty estimator is the paired difference of estimator b of method
 a and estimator d of method c, on the same images; where c is "Di2Pose without the occluder", on
@@ -36,7 +36,18 @@ from di2pose_lib.occlusions import RATIOS
 from di2pose_lib.plausibility import GROUND_TRUTH
 from di2pose_lib.project import project_root
 from di2pose_lib.protocol_rows import KEY, combined_rows, difference_rows
-from di2pose_lib.protocol_runs import AGREEMENTS, NAMES, OCCLUSION, PARAMS, PATCHES, SEEDS, planned
+from di2pose_lib.protocol_runs import (
+    ACTIONS,
+    GROWTH,
+    INPAINTING,
+    NAMES,
+    OCCLUSION,
+    ONE_SEED,
+    PARAMS,
+    PATCHES,
+    SEEDS,
+    planned,
+)
 from di2pose_lib.row_files import write_rows
 from di2pose_lib.visibility import COVERED, OWN_BODY, SEEN, WITHOUT
 
@@ -67,12 +78,13 @@ PLAUSIBILITY_PAIRS = (
 
 WHICH_JOINTS = ("all", "visible", "occluded")  # that a sweep's rows are of
 
-FILES = ("sweeps", "advocc", "uncertainty", "plausibility", "conventions")
+FILES = ("sweeps", "advocc", "inpainting", "uncertainty", "plausibility", "conventions")
 GALLERY = "advocc_gallery"  # a file beside them
 
 KINDS = {  # lists of rows in a run's file
     OCCLUSION: ("errors", "uncertainty", "plausibility", "conventions"),
-    **dict.fromkeys((*PATCHES, *AGREEMENTS), ("errors",)),
+    GROWTH: ("uncertainty",),
+    **dict.fromkeys((ACTIONS, INPAINTING, *PATCHES, *ONE_SEED), ("errors",)),
 }
 
 _FIELDS = {*KEY, "mean", "ci95_low", "ci95_high", "n", "clusters"}
@@ -126,9 +138,20 @@ def joined(found, *, shared_clusters):
         files["sweeps"] = _with_level_0(_with_differences(errors, ERROR_PAIRS, options))
         files["uncertainty"] = _with_differences(uncertainty, (), options)
         files["plausibility"] = _with_differences(plausibility, PLAUSIBILITY_PAIRS, options)
-        files["conventions"] = _conventions(conventions, options)
-    rows = _advocc(found, options)
-    return {**files, "advocc": rows} if rows else files
+        files["conventions"] = _with_means_of_actions(conventions, options)
+        files["sweeps"] += _of_kind(found[ACTIONS], "errors", options)
+        files["uncertainty"] += _of_kind(found[GROWTH], "uncertainty", options)
+    files["advocc"] = _advocc(found, options)
+    files["inpainting"] = _of_kind(found[INPAINTING], "errors", options)
+    return {name: rows for name, rows in files.items() if rows}
+
+
+def _of_kind(seeds, kind, options):
+    """The joined rows of one kind of a protocol; none where no seed has finished."""
+    if not seeds:
+        return []
+    rows = [measured[kind] for measured in seeds.values()]
+    return _with_means_of_actions(_comparable(rows, options["shared_clusters"]), options)
 
 
 def _comparable(rows_of_seeds, shared_clusters):
@@ -185,16 +208,18 @@ def _advocc(found, options):
             clean.setdefault(seed, [row for row in measured["errors"] if row["level"] == 0])
     attacked = [
         [[row for row in one["errors"] if row["level"] != 0] for one in found[name].values()]
-        for name in (*PATCHES, *AGREEMENTS)
+        for name in PATCHES
     ]
     for rows_of_seeds in (list(clean.values()), *attacked):
         if rows_of_seeds:
             kept = _comparable(rows_of_seeds, options["shared_clusters"])
             rows += combined_rows(kept, **options)
+    for name in ONE_SEED:
+        rows += _of_kind(found[name], "errors", options)
     return rows
 
 
-def _conventions(rows_of_seeds, options):
+def _with_means_of_actions(rows_of_seeds, options):
     """The joined rows, and the means of actions, in the first seed's order."""
     rows = {_key(row): row for row in combined_rows(rows_of_seeds, **options)}
     groups = [{_key(row): row for row in own if row["clusters"] is None} for own in rows_of_seeds]
@@ -279,7 +304,7 @@ def main(arguments):
 
 
 def _planned(name):
-    return 1 if name in AGREEMENTS else len(SEEDS)
+    return 1 if name in ONE_SEED else len(SEEDS)
 
 
 if __name__ == "__main__":

@@ -4,25 +4,30 @@
 training seed. It leaves one small row file; what exists is skipped, and a run that was killed
 continues. The seed of the finished pipeline is not trained again.
 
-The attacks search from coarse to fine. An agreement attacks a part of the same images with the
-full grid, with the same seed and so the same draws, and says how often and by how much the coarse
-search missed the worst case. One seed will do: it is about the search, not about the training.
+The attacks search from coarse to fine, against soft decoding, whose answer has no chance in it. An
+agreement attacks a part of the same images with the full grid, with the same seed and so the same
+draws, and says how often and by how much the coarse search missed the worst case. The sampler's
+attack is one of Algorithm 2, on few images, for it takes as many calls of the network as the chain
+has steps: how much of a maximum over a random sampler is luck. One seed will do for these: they
+are about the search, not about the training.
+
+Textures are patterns, or the pictures of the folder that DI2POSE_TEXTURE_ROOT names (DTD).
 """
 
 import argparse
+import os
 import sys
 
-from di2pose_lib import ablations, protocols
+from di2pose_lib import ablations, action_rows, growth, inpainting_evaluation, protocols, stages
 from di2pose_lib.advocc import Attack
-from di2pose_lib.advocc_rows import advocc_rows, agreement_rows
+from di2pose_lib.advocc_rows import ADVOCC, SAMPLER, advocc_rows, agreement_rows
 from di2pose_lib.advocc_runs import expected_cost
 from di2pose_lib.advocc_runs import run as attack_images
 from di2pose_lib.advocc_search import COARSE_TO_FINE, FULL
 from di2pose_lib.checks import require
 from di2pose_lib.config import SOURCES
 from di2pose_lib.config_file import load_config, to_dict
-from di2pose_lib.estimators import SOFT
-from di2pose_lib.evaluation import DI2POSE
+from di2pose_lib.estimators import CHAIN_STEPS, SOFT
 from di2pose_lib.experiment_runs import check_sources, run_each
 from di2pose_lib.files import fingerprint, locked
 from di2pose_lib.patch_grid import patch_grid
@@ -33,13 +38,17 @@ from di2pose_lib.textures import open_textures
 
 PARAMS = {"synthetic": "params.yaml", "mocap": "pipelines/mocap/params.yaml"}
 SEEDS = (2, 3, 4)  # the pipelines' own, and the next two
-OCCLUSION = "occlusion"
+OCCLUSION, GROWTH, ACTIONS, INPAINTING = "occlusion", "growth", "actions", "inpainting"
 PATCHES = {"advocc 40": 40, "advocc 80": 80}
 AGREEMENTS = {"agreement 40": 40, "agreement 80": 80}
-NAMES = (OCCLUSION, *PATCHES, *AGREEMENTS)
+SAMPLERS = {"sampler 80": 80}
+ONE_SEED = (*AGREEMENTS, *SAMPLERS)
+NAMES = (OCCLUSION, GROWTH, ACTIONS, INPAINTING, *PATCHES, *ONE_SEED)
+TEXTURE_VARIABLE = "DI2POSE_TEXTURE_ROOT"
 
 ATTACKED = 200  # images
-AGREED = 100  # of them, evenly spaced: attacked with the full grid too
+AGREED = 50  # of them, evenly spaced: attacked with the full grid too
+SAMPLED = 40  # of them: Algorithm 2 attacked
 DRAWS, FRESH_DRAWS = 3, 3
 GALLERY = 12  # worst cases whose patches are kept
 
@@ -64,10 +73,26 @@ class Run:
         self.store = self.root / "scratch" / "protocols" / f"{source}-{seed}"
 
     def _settings(self):
-        if self.name == OCCLUSION:
-            return protocols.settings()
+        measured = {
+            OCCLUSION: protocols.settings,
+            GROWTH: growth.settings,
+            ACTIONS: action_rows.settings,
+            INPAINTING: inpainting_evaluation.settings,
+        }
+        if self.name in measured:
+            return measured[self.name]()
         attack = {"attacked": ATTACKED, "draws": DRAWS, "fresh_draws": FRESH_DRAWS}
-        return {**attack, "agreed": AGREED} if self.name in AGREEMENTS else attack
+        if self.name in AGREEMENTS:
+            attack["agreed"] = AGREED
+        if self.name in SAMPLERS:
+            attack |= {"sampled": SAMPLED, "chain_steps": CHAIN_STEPS}
+        if _texture_folder() is not None:
+            attack["textures"] = open_textures(_texture_folder(), self._height).identity
+        return attack
+
+    @property
+    def _height(self):
+        return self.config.data.image_size[0]
 
     def pipeline(self):
         """The finished pipeline where it is this run's, else one of its own in scratch/."""
@@ -79,53 +104,98 @@ class Run:
     def go(self):
         """Train what is missing, measure, and write the rows."""
         with locked(self.store):
-            found = protocols.tested(self.pipeline())
-            if self.name == OCCLUSION:
-                measured = protocols.occlusion_rows(found, self._kept(OCCLUSION))
-            elif self.name in PATCHES:
-                measured = self._attack(found)
-            else:
-                measured = self._agree(found)
+            measured = self._measured()
             made_by = {"library": LIBRARY_DIGEST[:16], "from": self.values}
             write_rows(self.row_path, {**made_by, **measured})
 
+    def _measured(self):
+        """{kind: rows}, and of an attack the gallery."""
+        pipeline = self.pipeline()
+        if self.name == INPAINTING:
+            return {"errors": self._inpainting(pipeline)}
+        found = protocols.tested(pipeline)
+        if self.name == OCCLUSION:
+            return protocols.occlusion_rows(found, self._kept())
+        if self.name == GROWTH:
+            return growth.growth_rows(found, self._kept())
+        if self.name == ACTIONS:
+            return {"errors": action_rows.action_rows(found)}
+        if self.name in PATCHES:
+            return self._attack(found)
+        return {"errors": self._agree(found) if self.name in AGREEMENTS else self._sampler(found)}
+
+    def _inpainting(self, pipeline):
+        """Rows of both cases of inpainting."""
+        model, encoder = stages.pose_model(pipeline), stages.image_encoder(pipeline).model
+        data, rows = stages.prepared_data(pipeline), []
+        for case, split in inpainting_evaluation.CASES.items():
+            seed = self.config.seed
+            found = inpainting_evaluation.inpainted(model, encoder, data, case, seed)
+            rows += inpainting_evaluation.inpainting_rows(
+                case, found, data[split], *self._intervals()
+            )
+        return rows
+
     def _attack(self, found):
         """{"errors": rows, "gallery": the records of the worst cases, without their tables}."""
-        test, seed = found.data["test"], self.config.seed
+        soft, test = _soft(found), found.data["test"]
         grid = patch_grid(PATCHES[self.name], test.image_size)
         rows = protocols.spread_rows(test, ATTACKED)
-        records = self._attacked(found, grid, rows, COARSE_TO_FINE)
-        samples = self.config.evaluation.bootstrap_samples
-        errors = advocc_rows(records, test, grid, DI2POSE, SOFT, samples, seed)
+        records = self._attacked(soft, test, grid, rows, COARSE_TO_FINE)
+        errors = advocc_rows(records, test, grid, ADVOCC, *soft[:2], *self._intervals())
         worst = sorted(records, key=lambda r: -r["worst"]["mpjpe_mm"]["error_mm"])[:GALLERY]
         gallery = [{k: v for k, v in r.items() if k != "errors_mm"} for r in worst]
         return {"errors": errors, "gallery": gallery}
 
     def _agree(self, found):
-        """{"errors": `agreement_rows` of a part of the attacked images}."""
-        test, seed = found.data["test"], self.config.seed
-        grid = patch_grid(AGREEMENTS[self.name], test.image_size)
-        attacked = protocols.spread_rows(test, ATTACKED)
-        rows = attacked[protocols.spread_rows(attacked, AGREED)]
-        records = self._attacked(found, grid, rows, FULL)
-        samples = self.config.evaluation.bootstrap_samples
-        return {"errors": agreement_rows(records, test, grid, DI2POSE, SOFT, samples, seed)}
+        """`agreement_rows` of a part of the attacked images."""
+        soft, test = _soft(found), found.data["test"]
+        grid, rows = patch_grid(AGREEMENTS[self.name], test.image_size), _part(test, AGREED)
+        records = self._attacked(soft, test, grid, rows, FULL)
+        return agreement_rows(records, test, grid, *soft[:2], *self._intervals())
 
-    def _attacked(self, found, grid, rows, search):
-        """The records of the attacked images."""
+    def _sampler(self, found):
+        """`advocc_rows` of a part of the attacked images, of the sampler itself."""
         test = found.data["test"]
-        (predictor,) = (c.predictor for c in found.contenders if c.estimator == SOFT)
-        textures = open_textures(None, test.image_size[0])
-        attack = Attack(predictor, textures, grid, self.config.seed, DRAWS, FRESH_DRAWS)
+        (sampler,) = (c for c in found.contenders if c.in_detail and c.looked_into > 1)
+        grid, rows = patch_grid(SAMPLERS[self.name], test.image_size), _part(test, SAMPLED)
+        records = self._attacked(sampler, test, grid, rows, COARSE_TO_FINE)
+        return advocc_rows(records, test, grid, SAMPLER, *sampler[:2], *self._intervals())
+
+    def _intervals(self):
+        return self.config.evaluation.bootstrap_samples, self.config.seed
+
+    def _attacked(self, contender, test, grid, rows, search):
+        """The records of the attacked images."""
+        textures = open_textures(_texture_folder(), self._height)
+        predictor, seed = contender.predictor, self.config.seed
+        attack = Attack(predictor, textures, grid, seed, DRAWS, FRESH_DRAWS)
         cost = expected_cost(attack, test, len(rows), search)
         print(f"{self.name}: at most {cost.seconds / 60:.0f} minutes are expected", flush=True)
         identity = {"library": LIBRARY_DIGEST, "config": _trained_from(self.config)}
         folder = self.store / self.name.replace(" ", "") / fingerprint(identity)
         return attack_images(attack, test, rows, search, folder, identity)
 
-    def _kept(self, name):
+    def _kept(self):
         """The folder of what a killed run of this code and these settings goes on with."""
-        return self.store / name / fingerprint({"library": LIBRARY_DIGEST, "from": self.values})
+        made_by = fingerprint({"library": LIBRARY_DIGEST, "from": self.values})
+        return self.store / self.name / made_by
+
+
+def _soft(found):
+    """The contender that is attacked: soft decoding."""
+    (soft,) = (c for c in found.contenders if c.estimator == SOFT)
+    return soft
+
+
+def _part(test, count):
+    """So many of the attacked images, evenly spaced."""
+    attacked = protocols.spread_rows(test, ATTACKED)
+    return attacked[protocols.spread_rows(attacked, count)]
+
+
+def _texture_folder():
+    return os.environ.get(TEXTURE_VARIABLE) or None
 
 
 def _trained_from(config):
@@ -136,14 +206,14 @@ def _trained_from(config):
 def planned(base, names, sources, seeds, root=None):
     """`Run`s in the order of running: each seed's protocols together.
 
-    The agreements are of the pipelines' own seed alone.
+    Those of `ONE_SEED` are of the pipelines' own seed alone.
     """
     return [
         Run(base, name, source, seed, root)
         for source in sources
         for seed in seeds
         for name in names
-        if name not in AGREEMENTS or seed == SEEDS[0]
+        if name not in ONE_SEED or seed == SEEDS[0]
     ]
 
 

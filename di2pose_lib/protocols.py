@@ -71,6 +71,19 @@ def tested(pipeline):
     return Tested(pipeline.config, data, di2pose_contenders(encoder, model), references)
 
 
+class Pictures(NamedTuple):
+    """The images of a condition, evenly spaced over its split."""
+
+    images: torch.Tensor
+    """uint8 (n, 3, h, w)."""
+    condition: object
+    """Their `Condition`."""
+    dataset: object
+    """The split they are of."""
+    rows: torch.Tensor
+    """int64 (n,), of the split."""
+
+
 def settings():
     """What the rows depend on besides the training, for JSON."""
     return {
@@ -98,11 +111,22 @@ def occlusion_rows(found, folder):
         folder: of these contenders and these settings alone; keeps each condition's rows, so that a
             run that was killed goes on with the next condition.
     """
+    return each_condition(CONDITIONS, lambda *place: condition_rows(found, *place), folder)
+
+
+def each_condition(places, rows_of, folder):
+    """{kind: rows} of every (protocol, level), each kept in a file as soon as it is there.
+
+    Args:
+        places: list of (protocol, level).
+        rows_of: (protocol, level) → {kind: rows}.
+        folder: for the files, of this measurement alone.
+    """
     rows = {}
-    for protocol, level in CONDITIONS:
+    for protocol, level in places:
         path = folder / f"{protocol}-{level:g}.json"
         if not path.is_file():
-            write_rows(path, condition_rows(found, protocol, level))
+            write_rows(path, rows_of(protocol, level))
         for kind, own in read_json(path).items():
             rows.setdefault(kind, []).extend(own)
     return rows
@@ -110,8 +134,9 @@ def occlusion_rows(found, folder):
 
 def condition_rows(found, protocol, level):
     """The same of one of `CONDITIONS`; kinds that are not asked for there have no rows."""
-    images, condition, dataset = _occlude(found, protocol, level)
-    predictions, hypotheses = _answers(found, images, condition, dataset)
+    pictures = pictures_of(found, protocol, level)
+    condition = pictures.condition
+    predictions, hypotheses = _answers(found, pictures)
     rows = {"errors": error_rows(predictions, condition)}
     rows |= {"uncertainty": [], "plausibility": [], "conventions": []}
     wanted = {(c.method, c.estimator) for c in found.contenders if c.in_detail}
@@ -129,7 +154,7 @@ def condition_rows(found, protocol, level):
     if (protocol, level) in LOOKED_INTO:
         for names, poses in hypotheses.items():
             rows["uncertainty"] += uncertainty_rows(poses, condition, *names, more_joints)
-        bones = own_bones(dataset)[spread_rows(dataset, IMAGES)]
+        bones = own_bones(pictures.dataset)[pictures.rows]
         bodies = [p for p in predictions if p.estimator not in NO_BODIES]
         rows["plausibility"] += plausibility_rows(bodies, condition, bones)
     return rows
@@ -162,8 +187,8 @@ def error_rows(predictions, condition):
     ]
 
 
-def _occlude(found, protocol, level):
-    """(images uint8 (n, 3, h, w), their `Condition`, the split they are of)."""
+def pictures_of(found, protocol, level):
+    """The `Pictures` of one condition of a `Tested`."""
     config = found.config
     dataset = found.data["test_occluded" if protocol == OCCLUDERS else "test"]
     rows = spread_rows(dataset, IMAGES)
@@ -174,34 +199,46 @@ def _occlude(found, protocol, level):
         images, visible = lost.images, visible & ~lost.hidden
     samples = config.evaluation.bootstrap_samples
     condition = condition_of(dataset, protocol, level, samples, config.seed, rows, visible)
-    return images, condition, dataset
+    return Pictures(images, condition, dataset, rows)
 
 
-def _answers(found, images, condition, dataset):
+def _answers(found, pictures):
     """Every method's `Prediction`, and {(method, name): hypotheses float (n, H, J, 3)}."""
+    condition = pictures.condition
     where = (condition.protocol, condition.level)
-    rows = spread_rows(dataset, IMAGES)
-    seeds = [seed_for(found.config.seed, "protocols", row) for row in rows.tolist()]
-    predictions = found.references.of_images(images, dataset.take("camera_position", rows))
-    if where == CLEAN:  # the tokenizer does not see the picture
-        predictions += found.references.of_truth(condition.pose)
-    hypotheses = {}
+    predictions, hypotheses = reference_answers(found, pictures), {}
     for contender in found.contenders:
         count = contender.looked_into if where in LOOKED_INTO else contender.samples
-        name = f"{condition.protocol} {condition.level:g}, {contender.estimator}"
-        poses = _drawn(contender.predictor, images, seeds, count, name)
+        poses = drawn(found, contender, pictures, count)
         predictions += answers(contender, poses, condition.pose)
         if where in LOOKED_INTO and count > 1:
-            hypotheses[contender.method, f"{count} samples{contender.manner}"] = poses
+            hypotheses[contender.method, contender.set_of(count)] = poses
     return predictions, hypotheses
 
 
-def _drawn(predictor, images, seeds, num_hypotheses, name):
-    """Hypotheses (n, H, J, 3) of images, on the CPU, with a line of progress."""
+def reference_answers(found, pictures):
+    """The references' `Prediction`s for `Pictures`."""
+    positions = pictures.dataset.take("camera_position", pictures.rows)
+    predictions = found.references.of_images(pictures.images, positions)
+    condition = pictures.condition
+    if (condition.protocol, condition.level) == CLEAN:  # the tokenizer does not see the picture
+        predictions += found.references.of_truth(condition.pose)
+    return predictions
+
+
+def drawn(found, contender, pictures, num_hypotheses):
+    """A contender's hypotheses (n, H, J, 3), on the CPU, with a line of progress.
+
+    An image's draws depend on the run's seed and the image's row alone.
+    """
+    images, condition = pictures.images, pictures.condition
+    seeds = [seed_for(found.config.seed, "protocols", row) for row in pictures.rows.tolist()]
+    name = f"{condition.protocol} {condition.level:g}, {contender.estimator}"
     progress, poses = Progress(name, len(images)), []
     for first in range(0, len(images), AT_ONCE):
         some = slice(first, first + AT_ONCE)
-        poses.append(predicted(predictor, images[some], seeds[some], num_hypotheses).cpu())
+        few = predicted(contender.predictor, images[some], seeds[some], num_hypotheses)
+        poses.append(few.cpu())
         progress.tick(min(first + AT_ONCE, len(images)))
     progress.report(len(images), {})
     return torch.cat(poses)

@@ -16,7 +16,7 @@ SHARE = "visible share"  # the protocol of the rows by share; their level is the
 SHARES = (0.2, 0.4, 0.6, 0.8, 1.0)  # each bin begins where the one before ends
 SEEN, COVERED, OWN_BODY = "seen", "covered by the occluder", "behind the own body"
 METRIC = "mpjpe_mm"
-FEWEST = 5  # clusters under a row of one joint: the resampling of fewer tells little
+FEWEST = 5  # clusters under a row of one joint or bin: the resampling of fewer tells little
 WITHOUT = "Di2Pose without the occluder"  # the `method` of clean rows in a paired difference
 
 
@@ -55,15 +55,14 @@ def kind_rows(predictions, condition, kinds):
             only[:, joint] = mask[:, joint]
             of_joints[f"{name}, {kind}"] = only
     single = _rows(predictions, condition, of_joints)
-    enough = [row for row in single if len(row["clusters"]["names"]) >= FEWEST]
-    return _rows(predictions, condition, of_kinds) + enough
+    return _rows(predictions, condition, of_kinds) + _enough(single)
 
 
 def share_rows(predictions, condition):
     """Rows of MPJPE over all joints, by the share of them that the image shows.
 
     A row's protocol is `SHARE`, its level the end of its bin: of (0.2, 0.4] it is 0.4, and 0 is in
-    the first. Bins without an image have no row. Arguments as in `kind_rows`.
+    the first. Bins with fewer than `FEWEST` clusters have no row. Arguments as in `kind_rows`.
     """
     share = condition.visible.double().mean(dim=1)
     ends = torch.tensor(SHARES, dtype=torch.float64)
@@ -72,8 +71,12 @@ def share_rows(predictions, condition):
     for place, end in enumerate(SHARES):
         of_bin = condition._replace(protocol=SHARE, level=end)
         mask = (bins == place)[:, None].expand(condition.visible.shape)
-        rows += _rows(predictions, of_bin, {"all": mask})
+        rows += _enough(_rows(predictions, of_bin, {"all": mask}))
     return rows
+
+
+def _enough(rows):
+    return [row for row in rows if len(row["clusters"]["names"]) >= FEWEST]
 
 
 def _rows(predictions, condition, masks):

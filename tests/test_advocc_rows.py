@@ -9,6 +9,7 @@ from small import make_split
 
 from di2pose_lib.advocc import METRICS
 from di2pose_lib.advocc_rows import (
+    ADVOCC,
     BIAS,
     FRESH,
     LOST,
@@ -45,7 +46,7 @@ def records_by_hand():
 def test_rows_are_means_and_name_the_joints_that_count(dataset):
     values = advocc_values(records_by_hand(), "mpjpe_mm")
     assert values[BIAS].tolist() == [1.0, 2.0, 3.0]
-    rows = advocc_rows(records_by_hand(), dataset, GRID, "toy", "point", 200, 0)
+    rows = advocc_rows(records_by_hand(), dataset, GRID, ADVOCC, "toy", "point", 200, 0)
     assert json.loads(json.dumps(rows)) == rows
     assert len(rows) == 2 * 4
     found = {(row["level"], row["metric"]): row for row in rows}

@@ -1,7 +1,5 @@
 """What inpainting is worth: errors of known and unknown joints, against hand-made cases."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 from small import make_split
@@ -27,7 +25,6 @@ from di2pose_lib.skeleton import JOINT_NAMES
 from di2pose_lib.tokenizer import PoseTokenizer
 from di2pose_lib.transitions import OccludeReplaceSchedule
 
-SETTINGS = SimpleNamespace(bootstrap_samples=200)
 SIZE = (16, 16)  # of the images: 4 patches
 
 
@@ -67,16 +64,16 @@ def test_errors_of_an_image_are_means_over_its_known_or_unknown_joints(by_hand):
 
 def test_rows_hold_the_means_and_the_differences_image_by_image(by_hand):
     dataset, found = by_hand
-    rows = inpainting_rows("both legs", found, dataset, SETTINGS, seed=0)
-    means = {(row["joints"], row["estimate"]): row["mean"] for row in rows}
+    rows = inpainting_rows("both legs", found, dataset, 200, seed=0)
+    means = {(row["joints"], row["estimator"]): row["mean"] for row in rows}
     assert len(means) == len(rows) == 8
     assert means["known", INPAINTED] == pytest.approx(22.5, abs=1e-3)
     assert means["known", WORSE_THAN_TOKENIZER] == pytest.approx(17.5, abs=1e-3)
     assert means["unknown", WORSE_THAN_SAMPLE] == pytest.approx((-40 + 10) / 2, abs=1e-3)
     for row in rows:
-        assert row["known"] == "both legs" and row["n"] == 2
+        assert row["protocol"] == "both legs known" and row["n"] == 2
         assert row["ci95_low"] <= row["mean"] <= row["ci95_high"]
-    worse = next(row for row in rows if row["estimate"] == WORSE_THAN_SAMPLE)
+    worse = next(row for row in rows if row["estimator"] == WORSE_THAN_SAMPLE)
     # two recordings: what is resampled
     assert (worse["ci95_low"], worse["ci95_high"]) == pytest.approx((-40, 10), abs=1e-3)
 

@@ -7,14 +7,14 @@ import shutil
 import pytest
 
 from di2pose_lib import protocol_results, protocols, visibility
-from di2pose_lib.advocc_rows import SEARCH
+from di2pose_lib.advocc_rows import SAMPLER, SEARCH
 from di2pose_lib.config_file import load_config
 from di2pose_lib.estimators import CHAIN
 from di2pose_lib.ledger_results import Results, Selection
 from di2pose_lib.plausibility import GROUND_TRUTH
 from di2pose_lib.project import project_root
 from di2pose_lib.protocol_results import FILES, finished, joined, main, write
-from di2pose_lib.protocol_runs import AGREEMENTS, NAMES, PARAMS, PATCHES, planned
+from di2pose_lib.protocol_runs import AGREEMENTS, NAMES, PARAMS, PATCHES, SAMPLERS, planned
 
 FIELDS = {
     *("protocol", "level", "method", "estimator", "joints", "metric"),
@@ -88,6 +88,22 @@ def agreement(size):
     return {"errors": [row([90.0, 100.0], protocol=SEARCH, level=size, metric="same position, %")]}
 
 
+def by_action(shift):
+    """Rows of an action, of the mean of actions and of exchanged images, and the latter alone."""
+    fields = {"protocol": "clean: Sitting", "level": 0.0}
+    mean = {"protocol": "clean: mean of actions", "level": 0.0, "clusters": None}
+    return {"errors": [row([70.0 + shift, 80.0 + shift], **fields), row([65.0 + shift], **mean)]}
+
+
+def sampler(size):
+    fields = {"protocol": SAMPLER, "estimator": CHAIN}
+    return {"errors": [row([60.0] * 2, level=0, **fields), row([99.0] * 2, level=size, **fields)]}
+
+
+def inpainted(shift):
+    return {"errors": [row([5.0 + shift, 7.0 + shift], protocol="both legs known", level=1.0)]}
+
+
 def put(root, name, source, seed, value):
     (run,) = planned(BASE, [name], [source], [seed], root)
     run.row_path.parent.mkdir(parents=True, exist_ok=True)
@@ -98,10 +114,16 @@ def put(root, name, source, seed, value):
 def put_all(root, source, seeds=(2, 3, 4)):
     for seed in seeds:
         put(root, "occlusion", source, seed, occlusion(float(seed)))
+        put(root, "actions", source, seed, by_action(float(seed)))
+        put(root, "inpainting", source, seed, inpainted(float(seed)))
+        grown = row([20.0, 30.0], "8 samples", metric="spread_mm", level=0.8)
+        put(root, "growth", source, seed, {"uncertainty": [grown]})
         for name, size in PATCHES.items():
             put(root, name, source, seed, advocc(size, 50.0 + seed, size + 100.0))
     for name, size in AGREEMENTS.items():
         put(root, name, source, seeds[0], agreement(size))
+    for name, size in SAMPLERS.items():
+        put(root, name, source, seeds[0], sampler(size))
 
 
 def read(root, source, file):
@@ -125,10 +147,20 @@ def test_three_seeds_become_one_row_with_an_interval_in_every_file(root, source)
         assert all(r["ci95_low"] <= r["mean"] <= r["ci95_high"] for r in rows)
         keys = [tuple(r[key] for key in sorted(FIELDS - {"mean"})[2:]) for r in rows]
         assert len(keys) == len(rows)
-    one = of(read(root, source, "sweeps"))
+    one = of(read(root, source, "sweeps"), protocol="mask")
     assert one["mean"] == pytest.approx((60 + 80) / 2 + (2 + 3 + 4) / 3)
     assert (one["seeds"], one["n"]) == (3, 12)
-    assert of(read(root, source, "uncertainty"), estimator="8 samples")["mean"] == pytest.approx(28)
+    spread = read(root, source, "uncertainty")
+    assert of(spread, estimator="8 samples", level=0.4)["mean"] == pytest.approx(28)
+    assert of(spread, estimator="8 samples", level=0.8)["mean"] == pytest.approx(25)
+    sitting = of(read(root, source, "sweeps"), protocol="clean: Sitting")
+    assert (sitting["mean"], sitting["seeds"]) == (pytest.approx(78), 3)
+    actions = of(read(root, source, "sweeps"), protocol="clean: mean of actions")
+    assert actions["mean"] == pytest.approx(68) and actions["ci95_high"] > 70
+    known = of(read(root, source, "inpainting"), protocol="both legs known")
+    assert (known["mean"], known["seeds"]) == (pytest.approx(9), 3)
+    attacked = [r for r in read(root, source, "advocc") if r["protocol"] == SAMPLER]
+    assert [(r["level"], r["mean"], r["seeds"]) for r in attacked] == [(0, 60, 1), (80, 99, 1)]
     other = "mocap" if source == "synthetic" else "synthetic"
     assert not (root / "results" / "lesson" / other / "sweeps.json").exists()
 
@@ -150,7 +182,7 @@ def test_pairs_are_rows_of_their_own_with_narrower_intervals(root):
     files, _ = write("synthetic", root)
     pair = of(files["sweeps"], "Di2Pose, one sample − Di2Pose, soft decoding", "")
     assert pair["mean"] == pytest.approx((10 + 8) / 2) and pair["seeds"] == 3
-    one = of(files["sweeps"])
+    one = of(files["sweeps"], protocol="mask")
     widths = [r["ci95_high"] - r["ci95_low"] for r in (pair, one)]
     assert widths[0] < widths[1] / 5, "seeds and clusters move both of a pair alike"
     shown = {r["method"] for r in files["sweeps"] if r["estimator"] == ""}
@@ -267,7 +299,7 @@ def test_what_was_found_is_told_and_nothing_is_written_of_nothing(root, monkeypa
     put(root, "occlusion", "mocap", 4, occlusion(0.0))
     assert main([]) == 0
     told = capsys.readouterr().out
-    assert "mocap: finished seeds of occlusion: 2 of 3, advocc 40: 0 of 3" in told
+    assert "mocap: finished seeds of occlusion: 2 of 3, growth: 0 of 3" in told
     assert "agreement 80: 0 of 1" in told
     assert (
         "sweeps.json: 7 rows" in told
@@ -276,7 +308,7 @@ def test_what_was_found_is_told_and_nothing_is_written_of_nothing(root, monkeypa
     assert "synthetic: finished seeds of occlusion: 0 of 3" in told
     assert not (root / "results" / "lesson" / "synthetic").exists()
     folder = root / "pipelines" / "mocap" / "results" / "lesson" / "mocap"
-    assert {path.stem for path in folder.iterdir()} == {*FILES} - {"advocc"}
+    assert {path.stem for path in folder.iterdir()} == {*FILES} - {"advocc", "inpainting"}
     assert main(["--source", "synthetic"]) == 0
     assert "mocap" not in capsys.readouterr().out
 

@@ -4,16 +4,35 @@ import json
 
 import pytest
 import torch
+from PIL import Image
 from test_ablation_runs import TINY
 
-from di2pose_lib import ablations, advocc_runs, contenders, evaluation, protocol_runs, protocols
-from di2pose_lib.advocc_rows import SEARCH, SPARED, error_table
+from di2pose_lib import (
+    ablations,
+    advocc_runs,
+    contenders,
+    evaluation,
+    protocol_runs,
+    protocols,
+    visibility,
+)
+from di2pose_lib.advocc_rows import BIAS, FRESH, SAMPLER, SEARCH, SPARED, error_table
 from di2pose_lib.config_file import load_config
 from di2pose_lib.estimators import ALGORITHM_2, BEST, CHAIN, MEAN, ONE_SAMPLE, SOFT
 from di2pose_lib.occlusions import CROP, MASK, RATIOS
 from di2pose_lib.project import project_root
 from di2pose_lib.protocol_rows import combined_rows
-from di2pose_lib.protocol_runs import AGREEMENTS, GALLERY, NAMES, Run, main, planned
+from di2pose_lib.protocol_runs import (
+    AGREEMENTS,
+    GALLERY,
+    NAMES,
+    ONE_SEED,
+    PATCHES,
+    SAMPLERS,
+    Run,
+    main,
+    planned,
+)
 from di2pose_lib.visibility import COVERED, SHARE
 
 BASE = load_config(project_root() / "params.yaml")
@@ -32,11 +51,14 @@ def root(tmp_path_factory):
         patch.setattr(contenders, "HYPOTHESES", 4)
         patch.setattr(protocol_runs, "ATTACKED", 2)
         patch.setattr(protocol_runs, "AGREED", 1)
+        patch.setattr(protocol_runs, "SAMPLED", 1)
+        patch.setattr(visibility, "FEWEST", 1)
         patch.setattr(protocol_runs, "DRAWS", 1)
         patch.setattr(protocol_runs, "FRESH_DRAWS", 1)
         patch.setattr(advocc_runs, "PROBE_SECONDS", 0.0)
-        for name in ("occlusion", "advocc 80", "agreement 80"):
-            Run(tiny(), name, "synthetic", 7, root).go()
+        for name in protocol_runs.NAMES:
+            if not name.endswith("40"):
+                Run(tiny(), name, "synthetic", 7, root).go()
     return root
 
 
@@ -107,6 +129,77 @@ def test_uncertainty_plausibility_and_conventions_are_looked_into(root):
     assert {row["protocol"] for row in found["conventions"]} == {"clean"}
 
 
+def test_uncertainty_grows_under_the_masks_that_the_conditions_leave_out(root):
+    rows = measured(root, "growth")["uncertainty"]
+    masks = {(row["protocol"], row["level"]) for row in rows}
+    assert masks | {(MASK, 0.4)} == {(MASK, ratio) for ratio in RATIOS[MASK] if ratio}
+    assert {row["estimator"] for row in rows} == {f"4 samples, {ALGORITHM_2}"}
+    at_04 = [
+        row
+        for row in measured(root, "occlusion")["uncertainty"]
+        if (row["protocol"], row["level"]) == (MASK, 0.4) and row["estimator"].endswith(ALGORITHM_2)
+    ]
+    assert {r["metric"] for r in at_04} == {r["metric"] for r in rows}
+
+
+def test_actions_are_parts_of_the_clean_images_and_other_images_are_worse_or_better(root):
+    rows = measured(root, "actions")["errors"]
+    clean = {
+        (r["method"], r["estimator"]): r
+        for r in measured(root, "occlusion")["errors"]
+        if (r["protocol"], r["joints"], r["metric"]) == ("clean", "all", "mpjpe_mm")
+    }
+    by_action = {}
+    for row in rows:
+        if row["protocol"].startswith("clean: ") and row["metric"] == "mpjpe_mm":
+            by_action.setdefault((row["method"], row["estimator"]), []).append(row)
+    assert by_action.keys() == clean.keys() - {(evaluation.DI2POSE, protocols.CHAIN_MEAN)}
+    for names, own in by_action.items():
+        *actions, mean = own
+        assert mean["protocol"] == "clean: mean of actions" and mean["clusters"] is None
+        assert sum(r["n"] for r in actions) == clean[names]["n"] == 12
+        weighted = sum(r["n"] * r["mean"] for r in actions) / 12
+        assert weighted == pytest.approx(clean[names]["mean"], abs=1e-3)
+        assert mean["mean"] == pytest.approx(sum(r["mean"] for r in actions) / len(actions))
+    shuffled = [r for r in rows if r["method"] == evaluation.SHUFFLED]
+    assert {r["protocol"] for r in shuffled} == {"clean"}
+    assert {r["estimator"] for r in shuffled} == {CHAIN, SOFT}
+    for row in shuffled:
+        if (row["joints"], row["metric"]) == ("all", "mpjpe_mm"):
+            assert row["mean"] != clean[evaluation.DI2POSE, row["estimator"]]["mean"]
+
+
+def test_inpainting_has_rows_of_both_cases(root):
+    rows = measured(root, "inpainting")["errors"]
+    assert {r["protocol"] for r in rows} == {"both legs known", "visible joints known"}
+    assert len({(r["protocol"], r["joints"], r["estimator"]) for r in rows}) == len(rows) == 16
+
+
+def test_the_sampler_itself_is_attacked_on_few_images(root):
+    rows = measured(root, "sampler80")["errors"]
+    assert {(r["protocol"], r["estimator"], r["n"]) for r in rows} == {(SAMPLER, CHAIN, 1)}
+    assert {r["level"] for r in rows} == {0, 80}
+    found = {r["metric"]: r["mean"] for r in rows if r["level"] == 80}
+    excess = found["mpjpe_mm"] - found[f"mpjpe_mm, {FRESH}"]
+    assert found[f"mpjpe_mm, {BIAS}"] == pytest.approx(excess)
+
+
+def test_other_textures_are_other_runs_and_those_without_attacks_are_the_same(
+    tmp_path, monkeypatch
+):
+    def paths():
+        return {name: Run(tiny(), name, "synthetic", 2, tmp_path).row_path for name in NAMES}
+
+    patterns = paths()
+    Image.new("RGB", (64, 64)).save(tmp_path / "grey.png")
+    monkeypatch.setenv(protocol_runs.TEXTURE_VARIABLE, str(tmp_path))
+    changed = {name for name, path in paths().items() if path != patterns[name]}
+    assert changed == {*PATCHES, *AGREEMENTS, *SAMPLERS}
+    monkeypatch.setenv(protocol_runs.TEXTURE_VARIABLE, str(tmp_path / "none"))
+    with pytest.raises(ValueError, match="texture folder .*none does not exist"):
+        paths()
+
+
 def test_rows_of_seeds_can_be_joined(root):
     rows = measured(root, "occlusion")["errors"]
     joined = combined_rows([rows, rows], shared_clusters=False)
@@ -160,8 +253,9 @@ def test_the_full_grid_attacks_a_part_of_the_same_images_with_the_same_draws(roo
 
 def test_agreements_are_of_one_seed_and_change_no_other_runs_key(monkeypatch):
     runs = planned(tiny(), NAMES, ["synthetic"], [2, 3])
-    own = [(run.name, run.config.seed) for run in runs if run.name in AGREEMENTS]
-    assert own == [(name, 2) for name in AGREEMENTS] and len(runs) == 8
+    own = [(run.name, run.config.seed) for run in runs if run.name in ONE_SEED]
+    assert own == [(name, 2) for name in ONE_SEED]
+    assert len(runs) == len(NAMES) + len(NAMES) - len(ONE_SEED)
     before = {run.name: run.row_path for run in runs if run.config.seed == 2}
     monkeypatch.setattr(protocol_runs, "AGREED", 7)
     after = {run.name: run.row_path for run in planned(tiny(), NAMES, ["synthetic"], [2])}
@@ -183,15 +277,15 @@ def test_what_exists_is_skipped_and_a_run_that_fails_stops_no_other(root, monkey
     monkeypatch.setattr(protocol_runs, "load_config", lambda path: tiny())
     monkeypatch.setattr(Run, "go", failing)
     assert main(["--source", "synthetic", "--seed", "7", "--plan"]) == 0
-    assert "3 runs, 3 of them missing" in capsys.readouterr().out
+    assert "6 runs, 6 of them missing" in capsys.readouterr().out
     assert main(["--source", "synthetic", "--seed", "7"]) == 1
     told = capsys.readouterr()
-    assert "run 3: advocc 80, synthetic, seed 7" in told.out
+    assert "run 6: advocc 80, synthetic, seed 7" in told.out
     assert "error: occlusion, synthetic, seed 7: occlusion diverged" in told.err
 
 
 def test_another_protocol_is_refused():
-    with pytest.raises(ValueError, match="`name` must be one of occlusion, advocc 40, advocc 80"):
+    with pytest.raises(ValueError, match="`name` must be one of occlusion, growth, actions"):
         Run(tiny(), "fog", "synthetic", 7)
 
 

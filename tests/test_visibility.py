@@ -84,7 +84,17 @@ def test_the_same_joints_count_where_the_condition_shows_them(case):
         assert {**with_it, "protocol": "clean"} == without
 
 
-def test_images_are_sorted_by_the_share_that_they_show_into_bins_with_their_ends(case):
+def test_bins_with_few_people_have_no_row(case):
+    condition, _, predictions = case
+    condition = condition._replace(clusters=torch.arange(COUNT))
+    visible = torch.ones(COUNT, 17, dtype=torch.bool)
+    visible[: visibility.FEWEST, 5:] = False
+    rows = share_rows(predictions, condition._replace(visible=visible))
+    assert [(row["level"], row["n"]) for row in rows] == [(0.4, visibility.FEWEST)]
+
+
+def test_images_are_sorted_by_the_share_that_they_show_into_bins_with_their_ends(case, monkeypatch):
+    monkeypatch.setattr(visibility, "FEWEST", 1)
     condition, _, predictions = case
     visible = torch.zeros(COUNT, 17, dtype=torch.bool)
     for image, joints in enumerate((0, 3, 4, 10, 11, 13, 14, 17)):  # of 17: 0.2 is 3.4, 0.8 13.6
@@ -100,7 +110,8 @@ def test_images_are_sorted_by_the_share_that_they_show_into_bins_with_their_ends
     assert rows[0]["mean"] == pytest.approx((10 + 20) / 2 / 17)
 
 
-def test_a_share_at_an_end_belongs_to_the_bin_that_ends_there(case):
+def test_a_share_at_an_end_belongs_to_the_bin_that_ends_there(case, monkeypatch):
+    monkeypatch.setattr(visibility, "FEWEST", 1)
     condition, _, predictions = case
     visible = torch.zeros(COUNT, 5, dtype=torch.bool)
     for image in range(COUNT):
