@@ -1,6 +1,6 @@
 """Write what is derived from results.
 
-README's table from results/lesson/*/evaluation.json, its verdicts from results/ledger.csv and
+README's table from results/lesson/*/sweeps.json, its verdicts from results/ledger.csv and
 its figures of speed from benchmarks/results/*.json; and into the record of the synthetic source
 the variation of real motion capture, which notebook 01 compares it with.
 """
@@ -11,6 +11,7 @@ from pathlib import Path
 from di2pose_lib import (
     ablation_tables,
     ablations,
+    action_rows,
     estimators,
     evaluation,
     inpainting_evaluation,
@@ -21,6 +22,7 @@ from di2pose_lib import (
 from di2pose_lib.config import SOURCES
 from di2pose_lib.figures_training import markdown_table
 from di2pose_lib.files import read_json, write_json, write_text
+from di2pose_lib.result_tables import chosen, shown
 
 ROOT = Path(__file__).resolve().parent.parent
 ROWS = (
@@ -35,43 +37,38 @@ ROWS = (
     (evaluation.TOKENIZER, evaluation.RECONSTRUCTION),
 )
 COLUMNS = (
-    ("synthetic", "synthetic, clean", "clean", "all"),
-    ("synthetic", "synthetic, occluders", "occluders", "all"),
-    ("mocap", "motion capture, clean", "clean", "all"),
-    ("mocap", "seen actions", "clean", "seen in training"),
-    ("mocap", "dance", "clean", "dance"),
+    ("synthetic", "synthetic, clean", "clean"),
+    ("synthetic", "synthetic, occluders", "occluders"),
+    ("mocap", "motion capture, clean", "clean"),
+    ("mocap", "motion capture, occluders", "occluders"),
+    ("mocap", "dance, clean", action_rows.of_action("clean", "dance")),
 )
 
 
-def cell(rows, method, estimator, occlusion, action):
+def rows_of(data, file):
+    """The rows of a file of results, over all training seeds; none where it is not there."""
+    path = ROOT / "results" / "lesson" / data / f"{file}.json"
+    return read_json(path) if path.is_file() else []
+
+
+def cell(rows, method, estimator, protocol):
     """mean [low, high], or a dash where the method was not asked."""
-    # The reconstruction and the shuffled images are evaluated clean alone.
-    if not rows or (occlusion != "clean" and method in (evaluation.SHUFFLED, evaluation.TOKENIZER)):
-        return "–"
-    row = evaluation.find(
-        rows, method=method, estimator=estimator, occlusion=occlusion, action=action
-    )
-    return f"{row['mean']:.0f} [{row['ci95_low']:.0f}, {row['ci95_high']:.0f}]"
+    found = chosen(rows, method=method, estimator=estimator, protocol=protocol)
+    return shown(found[0], 0) if found else "–"
 
 
 def table():
     """The table's lines, in Markdown."""
-    paths = {
-        data: ROOT / "results" / "lesson" / data / "evaluation.json"
-        for data in ("synthetic", "mocap")
-    }
-    results = {data: read_json(path) if path.is_file() else [] for data, path in paths.items()}
+    results = {data: rows_of(data, "sweeps") for data in SOURCES}
     lines = [
-        "| method | estimator | " + " | ".join(title for _, title, _, _ in COLUMNS) + " |",
+        "| method | estimator | " + " | ".join(title for _, title, _ in COLUMNS) + " |",
         "|---" * (2 + len(COLUMNS)) + "|",
     ]
     for method, estimator in ROWS:
-        cells = [
-            cell(results[data], method, estimator, occlusion, action)
-            for data, _, occlusion, action in COLUMNS
-        ]
+        cells = [cell(results[data], method, estimator, protocol) for data, _, protocol in COLUMNS]
         lines.append(f"| {method} | {estimator} | " + " | ".join(cells) + " |")
-    return lines
+    seeds = {row["seeds"] for rows in results.values() for row in rows}
+    return [*lines, f"| training seeds | {min(seeds)}" + " |" * len(COLUMNS) + " |"]
 
 
 def besides():
@@ -81,15 +78,13 @@ def besides():
 
 def _known_joints():
     each = []
+    protocol = inpainting_evaluation.protocol_of(inpainting_evaluation.VISIBLE)
     for data in SOURCES:
-        path = ROOT / "results" / "lesson" / data / "inpainting.json"
-        rows = read_json(path) if path.is_file() else []
         found = {
-            row[
-                "estimate"
-            ]: f"{row['mean']:+.0f} mm [{row['ci95_low']:+.0f}, {row['ci95_high']:+.0f}]"
-            for row in rows
-            if row["known"] == inpainting_evaluation.VISIBLE
+            row["estimator"]: f"{row['mean']:+.0f} mm [{row['ci95_low']:+.0f}, "
+            f"{row['ci95_high']:+.0f}]"
+            for row in rows_of(data, "inpainting")
+            if row["protocol"] == protocol
         }
         if found:
             hidden = found[inpainting_evaluation.WORSE_THAN_SAMPLE]
@@ -109,7 +104,7 @@ def _best_tokenizer():
         if best.error:
             _, ((_, *details),) = ablation_tables.markdown_details(ablations.BEST, data)
             each.append(
-                f"{_shown(best.error)} on {data} data ({_seeds(best.error.seeds)}; "
+                f"{_over_seeds(best.error)} on {data} data ({_seeds(best.error.seeds)}; "
                 f"codes used {details[2]:.0f} %)"
             )
     line = (
@@ -118,7 +113,7 @@ def _best_tokenizer():
     return [f"{line} to {' and '.join(each)}."] if each else []
 
 
-def _shown(error):
+def _over_seeds(error):
     """A mean in mm with its interval over the seeds, which a single seed has not."""
     mean = f"{error.mean:.1f} mm"
     return mean if error.seeds == 1 else f"{mean} [{error.low:.1f}, {error.high:.1f}]"
