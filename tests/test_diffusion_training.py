@@ -9,8 +9,13 @@ from small import optimizer
 from torch import nn
 
 from di2pose_lib import diffusion_training
-from di2pose_lib.denoiser import Denoiser
-from di2pose_lib.diffusion_training import make_denoiser, make_schedule, train_denoiser
+from di2pose_lib.denoiser import Denoiser, DenoiserConfig
+from di2pose_lib.diffusion_training import (
+    compile_blocks,
+    make_denoiser,
+    make_schedule,
+    train_denoiser,
+)
 from di2pose_lib.fsq import FSQ
 from di2pose_lib.step_draws import StepDraws
 from di2pose_lib.transitions import OccludeReplaceSchedule
@@ -318,3 +323,25 @@ def test_the_denoiser_starts_from_the_codes_where_their_table_is_given():
     assert abs(similarity(None)) < 0.25
     assert similarity(table) > similarity(None) + 0.1
     assert similarity(table, start_from_codes=False) == similarity(None)
+
+
+def small_denoiser():
+    torch.manual_seed(0)
+    return Denoiser(
+        DenoiserConfig(
+            num_codes=CODES, num_tokens=TOKENS, num_steps=STEPS, condition_tokens=2,
+            condition_width=4, width=16, layers=2, heads=2,
+        )
+    )  # fmt: skip
+
+
+def test_compiled_blocks_are_one_graph_each_with_the_same_gradient_and_names():
+    k_s, step, condition = TRAINING[:5], torch.arange(1, 6), torch.randn(5, 2, 4)
+    plain, compiled = small_denoiser(), small_denoiser()
+    compile_blocks(compiled, backend="aot_eager", fullgraph=True)
+    for network in (plain, compiled):
+        network(k_s, step, condition).square().mean().backward()
+    assert list(plain.state_dict()) == list(compiled.state_dict())
+    for own, same in zip(plain.parameters(), compiled.parameters(), strict=True):
+        torch.testing.assert_close(same.grad, own.grad)
+    assert all(block._compiled_call_impl is not None for block in compiled.blocks)
