@@ -7,13 +7,13 @@ the ratio of 64 to one is of one run.
 """
 
 import json
-import os
 import statistics
 import sys
 import time
 from pathlib import Path
 
 import torch
+from machine import machine
 
 from di2pose_lib.config_file import load_config
 from di2pose_lib.diffusion_training import make_denoiser, make_schedule
@@ -80,8 +80,7 @@ def main():
     result = {
         "device": torch.cuda.get_device_name() if where.type == "cuda" else "cpu",
         "threads": torch.get_num_threads(),
-        "cores": os.cpu_count(),
-        "torch": torch.__version__,
+        "machine": machine(),
         "cases": {},
     }
     for name, (params, turns, steps) in CASES.items():

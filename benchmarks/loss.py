@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
 from dense_loss import dense_loss  # noqa: E402
+from machine import machine  # noqa: E402
 
 from di2pose_lib.losses import diffusion_loss  # noqa: E402
 from di2pose_lib.transitions import OccludeReplaceSchedule, q_sample  # noqa: E402
@@ -80,8 +81,7 @@ def main():
                 seconds[name].append(_now(where) - started)
     medians = {name: statistics.median(times) for name, times in seconds.items() if times}
     result = {
-        "device": torch.cuda.get_device_name() if where.type == "cuda" else "cpu, 2 threads",
-        "torch": torch.__version__,
+        "machine": machine(),
         "sizes": {"B": B, "N": N, "C": C},
         "milliseconds": {name: 1e3 * value for name, value in medians.items()},
         "loss_over_cross_entropy": medians["diffusion loss"] / medians["cross entropy"],

@@ -10,10 +10,12 @@ at once; the goal on two cores is 500 pictures/s at 64 × 48 and 150 at 128 × 9
 
 import argparse
 import functools
+import json
 import resource
 import time
 
 import torch
+from machine import machine
 
 from di2pose_lib import camera
 from di2pose_lib.appearance import sample_appearance, sample_occluders
@@ -95,7 +97,8 @@ def main():
     ratio = default[0] / default[1]
     print(f"a picture of 128 x 96 takes {ratio:.2f} times as long as one of 64 x 48")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"peak memory of the process {peak:.0f} MiB, {torch.get_num_threads()} threads, {device}")
+    print(f"peak memory of the process {peak:.0f} MiB, {device}")
+    print(json.dumps({"machine": machine()}, indent=1))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Time and peak memory of a pipeline: `python benchmarks/repro.py [FOLDER] [--out FILE]`.
 
-FILE is JSON that keeps a figure for each pipeline; options of `dvc repro` may follow.
-Runs `dvc repro` in FOLDER (the repository itself without one) and adds up, every three
-seconds, the memory of DVC and all that it starts: proportional set size, so that a page
+FILE is JSON that keeps the figures and the machine of each pipeline; options of `dvc repro`
+may follow. Runs `dvc repro` in FOLDER (the repository itself without one) and adds up, every
+three seconds, the memory of DVC and all that it starts: proportional set size, so that a page
 that two processes share counts once. Pages of memory-mapped files count while they are in
 use. A pipeline that is up to date takes no time: measure in a fresh clone, or with --force.
 """
@@ -13,6 +13,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+
+from machine import machine
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -60,10 +62,11 @@ def main(arguments):
         peak = max(peak, sum(memory_mib(process) for process in family(run.pid)))
         time.sleep(3)
     minutes = (time.monotonic() - started) / 60
-    print(f"{minutes:.1f} minutes, at most {peak / 1024:.2f} GiB, {os.cpu_count()} cores")
+    where = machine()
+    print(f"{minutes:.1f} minutes, at most {peak / 1024:.2f} GiB, {where['cores']} cores")
     if out and run.returncode == 0:
         kept = json.loads(Path(out).read_text()) if Path(out).is_file() else {}
-        kept[name] = {"minutes": minutes, "peak_gib": peak / 1024, "cores": os.cpu_count()}
+        kept[name] = {"minutes": minutes, "peak_gib": peak / 1024, "machine": where}
         Path(out).write_text(json.dumps(kept, indent=1) + "\n")
     return run.returncode
 

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import torch
+from machine import machine
 
 from di2pose_lib.denoiser import Denoiser, DenoiserConfig
 from di2pose_lib.sampler import sample
@@ -120,12 +121,7 @@ def main():
         "lesson, batch 64": (LESSON, 8, 8, 4, 3, OPTIONS),
         "paper, one sample": (PAPER, 1, 1, 2, 3, {"default": {}}),
     }
-    result = {
-        "device": torch.cuda.get_device_name() if where.type == "cuda" else "cpu, 1 thread",
-        "torch": torch.__version__,
-        "goals": GOALS,
-        "cases": {},
-    }
+    result = {"machine": machine(), "goals": GOALS, "cases": {}}
     for name, case in cases.items():
         result["cases"][name] = shares(*case, where)
         print(name, json.dumps(result["cases"][name], indent=1), flush=True)

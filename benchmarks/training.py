@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import torch
+from machine import machine
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -151,8 +152,7 @@ def main():
     torch.set_num_threads(2)
     where = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     measure = measured(where)
-    kind = torch.cuda.get_device_name() if where.type == "cuda" else "cpu, 2 threads"
-    result = {"device": kind, "torch": torch.__version__, "goal": GOAL, "cases": {}}
+    result = {"machine": machine(), "goal": GOAL, "cases": {}}
     for name, (batch, sizes) in CASES.items():
         run = training_step(batch, sizes, where)
         step = measure(run, seconds=5.0)

@@ -19,7 +19,9 @@ from di2pose_lib import (
     ledger_tables,
     step_curve,
 )
+from di2pose_lib.advocc_search import COARSE_TO_FINE
 from di2pose_lib.config import SOURCES
+from di2pose_lib.config_file import load_config
 from di2pose_lib.figures_training import markdown_table
 from di2pose_lib.files import read_json, write_json, write_text
 from di2pose_lib.result_tables import chosen, shown
@@ -43,6 +45,12 @@ COLUMNS = (
     ("mocap", "motion capture, occluders", "occluders"),
     ("mocap", "dance, clean", action_rows.of_action("clean", "dance")),
 )
+
+PARAMS = {"lesson": "params.yaml", "paper": "pipelines/paper/params.yaml"}
+SAMPLED = {  # evaluation.step_order and step_spacing: what benchmarks/sampler.py calls it, in words
+    ("random", "uniform"): ("default", "Eq. 9"),
+    ("confidence", "uniform"): ("confidence", "confident tokens first"),
+}
 
 
 def rows_of(data, file):
@@ -144,35 +152,67 @@ def _time(milliseconds):
 def _per_pose(inference):
     """Milliseconds for a pose of one picture and of 64 at once, in 25 steps, by scale."""
     each = []
-    for scale in ("lesson", "paper"):
+    for scale in PARAMS:
         one, many = (
             inference["cases"][scale][batch]["ms_per_pose_by_steps"]["25"] for batch in ("1", "64")
         )
         each.append(f"{_time(one)} for one picture and {_time(many)} each for 64 at scale {scale}")
-    return f"* A pose in 25 steps of inference takes {'; '.join(each)}."
+    return f"A pose in 25 steps of inference takes {'; '.join(each)}."
+
+
+def _samplers(sampler):
+    """The sampler's own time as a share of the denoiser's, by scale, as each scale samples."""
+    each = []
+    for scale, params in PARAMS.items():
+        own = load_config(ROOT / params).evaluation
+        case = next(case for name, case in sampler["cases"].items() if name.startswith(scale))
+        option, order = SAMPLED[own.step_order, own.step_spacing]
+        share = case["options"][option]["sampler_over_denoiser"]
+        shown = f"{share:.0%}" if share >= 0.01 else f"{share:.1%}"
+        each.append(f"{shown} at scale {scale} ({order})")
+    return f"The sampler itself adds to the denoiser's time {', '.join(each)}, on one thread."
+
+
+def _training(training):
+    """How near training comes to the bare matrix products that it holds."""
+    lesson, width = (
+        training["cases"][name]["share_of_the_products_rate"]
+        for name in ("lesson", "the paper's width, two layers")
+    )
+    return (
+        f"Training reaches {lesson:.0%} of its matrix products' own rate at scale lesson, "
+        f"{width:.0%} at the paper's width."
+    )
+
+
+def _attacks(advocc):
+    """What AdvOcc takes on as many images as the protocol attacks, in minutes."""
+    found = advocc["extrapolated"]
+    return (
+        f"AdvOcc@40 and @80, coarse to fine, on {found['images_for_each_patch']} images each: "
+        f"{found['minutes_for_all_patches'][COARSE_TO_FINE]:.0f} minutes, extrapolated from "
+        f"{advocc['images']} images; the full grid {found['full_over_coarse']:.1f} × as long."
+    )
 
 
 def speed():
     """Lines on what the benchmarks measured, in Markdown."""
     folder = ROOT / "benchmarks" / "results"
-    loss, sampler, repro, inference = (
-        read_json(folder / f"{name}_cpu.json") for name in ("loss", "sampler", "repro", "inference")
+    loss, sampler, repro, inference, training = (
+        read_json(folder / f"{name}_cpu.json")
+        for name in ("loss", "sampler", "repro", "inference", "training")
     )
+    advocc = folder / "advocc_cpu.json"
+    attacks = [_attacks(read_json(advocc))] if advocc.is_file() else []
     lesson, smoke = repro["."], repro["pipelines/smoke"]
-    own = {
-        scale: next(case for name, case in sampler["cases"].items() if name.startswith(scale))
-        for scale in ("lesson", "paper")
-    }
-    share = {k: v["options"]["default"]["sampler_over_denoiser"] for k, v in own.items()}
     return [
         f"* `make repro`: {lesson['minutes']:.1f} minutes, {lesson['peak_gib']:.1f} GiB; "
         f"`make smoke`: {smoke['minutes']:.1f} minutes, {smoke['peak_gib']:.1f} GiB.",
         f"* The loss, forward and backward, takes {loss['loss_over_cross_entropy']:.1f} × the time "
         f"of cross entropy on the same logits and {loss['extra_memory_over_logits']:.1f} × their "
         f"bytes; the usual dense formulation takes {loss['dense_over_loss']:.0f} × as long as it.",
-        f"* Beside the denoiser's calls the sampler takes {share['lesson']:.0%} of their time at "
-        f"scale lesson, {share['paper']:.1%} at the paper's sizes (one thread).",
-        _per_pose(inference),
+        f"* {_training(training)} {_samplers(sampler)}",
+        " ".join([f"* {_per_pose(inference)}", *attacks]),
     ]
 
 

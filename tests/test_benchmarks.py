@@ -1,0 +1,154 @@
+"""Benchmarks say where they ran, and the small ones run; what they measure is not tested."""
+
+import importlib.util
+import json
+import platform
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from attack_toys import SIZE, ToyPredictor, WhiteTextures, toy_joints, toy_pose
+
+from di2pose_lib.advocc import Attack, Target
+from di2pose_lib.advocc_rows import error_table
+from di2pose_lib.advocc_search import COARSE_TO_FINE, FULL, SEARCHES, coarse_to_fine
+from di2pose_lib.ledger_results import BENCHMARK_FILE, Results
+from di2pose_lib.patch_grid import patch_grid
+
+FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
+SMOKE = "pipelines/smoke/params.yaml"
+KEYS = {"cpu", "cores", "memory_gib", "threads", "torch", "python"}
+
+
+@pytest.fixture
+def benchmark(monkeypatch):
+    """`benchmark(name)`: the module of one script; as when it is run, its folder is searched."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+
+    def load(name):
+        spec = importlib.util.spec_from_file_location(f"benchmark_{name}", FOLDER / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
+
+
+@pytest.fixture
+def threads():
+    """Sets torch's threads; those of before come back."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def test_the_machine_is_described_without_its_name_or_a_path(benchmark, threads):
+    machine = benchmark("machine").machine
+    found = machine()
+    assert set(found) == KEYS | ({"gpu"} if torch.cuda.is_available() else set())
+    assert json.loads(json.dumps(found)) == found
+    assert found["cpu"] and found["python"] == platform.python_version()
+    assert found["torch"] == torch.__version__
+    assert found["cores"] >= 1 and 0.1 < found["memory_gib"] < 1e5
+    words = [value for value in found.values() if isinstance(value, str)]
+    assert platform.node() not in words
+    assert not any(str(Path.home()) in value for value in words)
+    for count in (1, 2):
+        threads(count)
+        assert machine()["threads"] == count
+
+
+def test_the_processor_s_model_is_the_first_of_linux_else_the_platform_s(
+    benchmark, tmp_path, monkeypatch
+):
+    cpu_model = benchmark("machine").cpu_model
+    text = "processor\t: 0\nmodel\t\t: 1\nmodel name\t: Chip 7: fast\nmodel name\t: Chip 8\n"
+    (tmp_path / "cpuinfo").write_text(text)
+    assert cpu_model(tmp_path / "cpuinfo") == "Chip 7: fast"
+    (tmp_path / "arm").write_text("processor\t: 0\nBogoMIPS\t: 50.00\n")
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    for processor, shown in (("Chip 9", "Chip 9"), ("", "aarch64")):
+        monkeypatch.setattr(platform, "processor", lambda processor=processor: processor)
+        assert cpu_model(tmp_path / "arm") == cpu_model(tmp_path / "none") == shown
+
+
+def test_every_benchmark_tells_the_machine():
+    scripts = sorted(path for path in FOLDER.glob("*.py") if path.name != "machine.py")
+    assert len(scripts) >= 7
+    for path in scripts:
+        assert '"machine": ' in path.read_text(encoding="utf-8"), path.name
+
+
+def test_the_time_of_a_pose_is_written_as_the_ledger_reads_it(benchmark, tmp_path, monkeypatch):
+    inference = benchmark("inference")
+    monkeypatch.setattr(inference, "CASES", {"lesson": (SMOKE, 1, 1)})
+    monkeypatch.setattr(inference, "BATCHES", (1, 2))
+    out = tmp_path / BENCHMARK_FILE
+    out.parent.mkdir(parents=True)
+    monkeypatch.setattr(sys, "argv", ["inference.py", str(out)])
+    inference.main()
+    found = json.loads(out.read_text())
+    assert found["machine"].keys() >= KEYS
+    milliseconds, where = Results(tmp_path).milliseconds(25)
+    measured = found["cases"]["lesson"]["1"]["ms_per_pose_by_steps"]["25"]
+    assert milliseconds == pytest.approx(measured)
+    assert where == f"{found['device']}, {found['machine']['threads']} threads"
+
+
+def test_both_searches_attack_the_same_images_in_turns(benchmark):
+    pose, grid = toy_pose(), patch_grid(80, SIZE)
+    order = []
+
+    class Noting(Attack):
+        def attack(self, target, search):
+            record = super().attack(target, search)
+            asked = sum(error is not None for error in record["errors_mm"]["mpjpe_mm"])
+            order.append((target.number, FULL if asked == grid.num_positions else COARSE_TO_FINE))
+            return record
+
+    attack = Noting(ToyPredictor(pose, (20, 30), noise=20.0), WhiteTextures(), grid, seed=5)
+    targets = [
+        Target(n, torch.zeros(3, *SIZE, dtype=torch.uint8), pose, toy_joints(n)) for n in range(3)
+    ]
+    found = benchmark("advocc").measured(attack, targets)
+    assert order[0] == (0, COARSE_TO_FINE), "the warm-up"
+    turns = [order[first : first + 2] for first in (1, 3, 5)]
+    for number, turn in enumerate(turns):
+        assert sorted(turn) == sorted((number, name) for name in SEARCHES)
+    assert turns[0][0][1] != turns[1][0][1], "who is first changes"
+
+    tables = [error_table(Attack.attack(attack, one, SEARCHES[FULL])) for one in targets]
+    looked = [
+        (coarse_to_fine(table.__getitem__, grid)[:, 0] > -torch.inf).sum().item()
+        for table in tables
+    ]
+    assert found["positions"] == found["positions_per_image"][FULL] == grid.num_positions
+    assert found["positions_per_image"][COARSE_TO_FINE] == pytest.approx(sum(looked) / 3)
+    assert found["positions_spared"] == pytest.approx(1 - sum(looked) / 3 / grid.num_positions)
+    assert 0 < found["positions_spared"] < 1
+    seconds = found["seconds_per_image"]
+    assert min(seconds.values()) > 0
+    assert found["full_over_coarse"] == pytest.approx(seconds[FULL] / seconds[COARSE_TO_FINE])
+    with pytest.raises(ValueError, match="`targets` must hold at least one image; got none"):
+        benchmark("advocc").measured(attack, [])
+
+
+def test_the_benchmark_of_advocc_runs_without_a_trained_pipeline(benchmark, tmp_path, monkeypatch):
+    monkeypatch.setenv("DI2POSE_SCRATCH_ONLY", "1")
+    advocc = benchmark("advocc")
+    few = {"PARAMS": SMOKE, "PATCHES": (80,), "DRAWS": 1, "FRESH_DRAWS": 2}
+    for name, value in few.items():
+        monkeypatch.setattr(advocc, name, value)
+    out = tmp_path / "advocc.json"
+    advocc.main([str(out), "--images", "1"])
+    found = json.loads(out.read_text())
+    assert found["machine"].keys() >= KEYS
+    assert found["networks"].startswith("untrained") and found["images"] == 1
+    assert (found["draws"], found["fresh_draws"]) == (1, 2)
+    (patch,) = found["patches"].values()
+    told = found["extrapolated"]
+    assert told["images_for_each_patch"] == 200
+    for search, minutes in told["minutes_for_all_patches"].items():
+        assert minutes == pytest.approx(patch["seconds_per_image"][search] * 200 / 60)
+    assert told["full_over_coarse"] == pytest.approx(patch["full_over_coarse"])
