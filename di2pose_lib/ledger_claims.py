@@ -18,6 +18,9 @@ other's.
 `slow steps`: most of the time that a pose takes goes into steps after the first.
 `table 6 average`, `largest rise | metric | percent`, `values of tanh | L`: arithmetic.
 `another method`: nothing here is like it. `sequence models`: out of scope.
+
+Rows of two errors are compared by the row of their difference, image by image, where there is
+one; else by the two intervals alone.
 """
 
 from di2pose_lib import ablation_tables, ablations, comparisons, evaluation, ledger_checks
@@ -32,7 +35,7 @@ from di2pose_lib.ledger_analogues import (
     RIVALS,
 )
 from di2pose_lib.ledger_outcomes import Outcome, not_run, trained, without
-from di2pose_lib.ledger_results import ABLATION, ABLATIONS, Selection, minus, scaled
+from di2pose_lib.ledger_results import ABLATION, ABLATIONS, Selection, minus, negative, scaled
 from di2pose_lib.paper_numbers import DI2POSE
 
 
@@ -153,7 +156,9 @@ def _above(source, results, first, second):
 
 
 def _within_rows(source, results, percent, first, second):
-    return _pair(source, results, first, second, float(percent))
+    most = float(percent)
+    require(most >= 0, f"`decided_by`: the percent must be at least 0; got {percent}")
+    return _pair(source, results, first, second, most)
 
 
 def _pair(source, results, first, second, percent):
@@ -165,14 +170,24 @@ def _pair(source, results, first, second, percent):
     if measured is None:
         return not_run(f"{first} | {second}", found[0].file)
     (a, _, named), (b, _, other) = measured
-    what, effect = f"{named} above {other}", minus(a, b)
-    paired = results.paired(source, *found)
-    if paired is not None:
-        what, effect = f"{what}, image by image", paired.value
+    what, paired = f"{named} above {other}", results.paired(source, *found)
+    effect = minus(a, b) if paired is None else paired
     if percent is not None:
         what = f"what is left of {percent:g} %: {what}"
-        effect = minus(scaled(b, 1 + percent / 100), a)
-    return trained(effect, _unit(found[0]), "images", what, found[0].file)
+        effect = _left(percent, a, b, paired)
+    return _trained(effect, what, paired, found[0])
+
+
+def _left(percent, a, b, paired):
+    """`SeedInterval` of what a leaves of so many percent above b, by their paired difference."""
+    if paired is None:
+        return minus(scaled(b, 1 + percent / 100), a)
+    return minus(scaled(b, percent / 100), paired) if percent > 0 else negative(paired)
+
+
+def _trained(effect, what, paired, own):
+    words = what if paired is None else f"{what}, image by image"
+    return trained(effect, _unit(own), "images", words, own.file)
 
 
 def _unit(own):
@@ -189,16 +204,20 @@ def _rise(source, results, method, rival, *texts):
     if found is None:
         return without(LICENSED, "the data have no such actions")
     rises, words = [], []
-    for name in names:
-        own = [Selection(s.file, {"method": name, **s.fields}) for s in found]
+    each_method = [[Selection(s.file, {"method": n, **s.fields}) for s in found] for n in names]
+    for own in each_method:
         measured = results.together(source, own)
         if measured is None:
             return not_run(f"{rival} above {method}: {' | '.join(texts)}", found[0].file)
         values = [each.value for each in measured]
         rises.append(minus(*values) if len(values) == 2 else values[0])
         words.append(" less ".join(each.what for each in measured))
-    what = f"{words[1]} above {words[0]}"
-    return trained(minus(rises[1], rises[0]), _unit(found[0]), "images", what, found[0].file)
+    what, paired = f"{words[1]} above {words[0]}", None
+    if len(found) == 1:  # a row has the difference of two methods, but not of two rises
+        (own,), (other,) = each_method
+        paired = results.paired(source, other, own)
+    effect = minus(rises[1], rises[0]) if paired is None else paired
+    return _trained(effect, what, paired, found[0])
 
 
 def _in_rows(method):

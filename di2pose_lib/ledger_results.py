@@ -34,6 +34,7 @@ ABLATIONS, BENCHMARK = "ablations", "inference benchmark"  # what is no file of 
 ABLATION = "ablation "  # how what was measured begins, where it was by an ablation
 BENCHMARK_FILE = "benchmarks/results/inference_cpu.json"
 NEEDED = {"method", "estimator", "joints", "metric", "mean", "ci95_low", "ci95_high", "seeds"}
+PLACE = ("protocol", "level", "occlusion", "action", "joints", "metric")  # what a row is of
 DEFAULTS = {"method": evaluation.DI2POSE, "joints": "all", "metric": "mpjpe_mm"}
 
 
@@ -65,6 +66,11 @@ def minus(first, second):
     above = math.hypot(first.high - first.mean, second.mean - second.low)
     mean = first.mean - second.mean
     return SeedInterval(mean, mean - below, mean + above, min(first.seeds, second.seeds))
+
+
+def negative(interval):
+    """`SeedInterval` of second − first, from that of first − second."""
+    return SeedInterval(-interval.mean, -interval.high, -interval.low, interval.seeds)
 
 
 def scaled(interval, factor):
@@ -107,7 +113,7 @@ class Results:
         return found and found[0]
 
     def together(self, source, selections):
-        """A `Measured` for each of several `Selection`s of one method, by one estimator.
+        """A `Measured` for each of several `Selection`s, those of a method by one estimator.
 
         The paper's estimator where all have it, else the first of the others; a selection that
         names its estimator keeps it. None where a row is missing.
@@ -119,40 +125,51 @@ class Results:
         return found and [_measured(row) for row in found]
 
     def paired(self, source, first, second):
-        """The `Measured` difference of two `Selection`s, first − second, from a row of its own.
+        """The `SeedInterval` of first − second, two `Selection`s, from a row of their difference.
 
-        Such rows take the difference image by image: of two estimators under one condition, or of
-        one under occluders and on the same frames without. None where there is no such row.
+        Such rows take the difference image by image: of two estimators or methods under one
+        condition, or of one under occluders and on the same frames without. A row of
+        second − first serves too. None where there is no row of either.
+
+        Raises:
+            ValueError: as `together`.
         """
+        if first.file != second.file:
+            return None
         found = self._together(source, [first, second])
-        if found is None or first.file != second.file:
+        if found is None:
             return None
         a, b = found
-        place = {key: a.get(key) for key in ("protocol", "level", "joints", "metric")}
-        same_joints = all(a.get(key) == b.get(key) for key in ("joints", "metric"))
-        protocols = (b.get("protocol"), a.get("protocol"))
-        if same_joints and protocols == tuple(CONDITIONS):  # clean, occluders
-            rival = f"{WITHOUT}, {b['estimator']}"
-        elif all(b.get(key) == value for key, value in place.items()):
-            rival = f"{b['method']}, {b['estimator']}"
-        else:
+        forward = self._difference(source, first.file, a, b)
+        backward = self._difference(source, first.file, b, a)
+        return forward or (backward and negative(backward))
+
+    def _difference(self, source, file, a, b):
+        """The `SeedInterval` in the row of a − b, two rows of a file; None without it."""
+        rival = _rival(a, b)
+        if rival is None:
             return None
-        method = f"{a['method']}, {a['estimator']} − {rival}"
+        place = {key: a[key] for key in PLACE if key in a}
+        method = f"{a['method']}, {a['estimator']} − {rival}, {b['estimator']}"
         wanted = {**place, "method": method, "estimator": ""}
-        rows = [r for r in self.rows(source, first.file) if wanted.items() <= r.items()]
-        return _measured(rows[0]) if rows else None
+        rows = [r for r in self.rows(source, file) if wanted.items() <= r.items()]
+        return _measured(rows[0]).value if rows else None
 
     def _together(self, source, selections):
         """The rows of `together`."""
         each = [self._matching(source, selection) for selection in selections]
-        known = [{row["estimator"] for row in rows} for rows in each]
-        free = [names for names, s in zip(known, selections, strict=True) if not _fixed(s)]
-        chosen = _preferred(set.intersection(*free)) if free else None
-        if (free and chosen is None) or not all(each):
+        free = {}  # method: the estimators that every selection without one has
+        for rows, selection in zip(each, selections, strict=True):
+            if not _fixed(selection):
+                names = {row["estimator"] for row in rows}
+                method = _fields(selection)["method"]
+                free[method] = free.get(method, names) & names
+        chosen = {method: _preferred(names) for method, names in free.items()}
+        if None in chosen.values() or not all(each):
             return None
         found = []
         for rows, selection in zip(each, selections, strict=True):
-            own = [r for r in rows if _fixed(selection) or r["estimator"] == chosen]
+            own = [r for r in rows if _fixed(selection) or r["estimator"] == chosen[r["method"]]]
             wanted = f"{selection.file}.json of {source}: one row must have {_fields(selection)}"
             require(len(own) == 1, f"{wanted}; got {len(own)}")
             found.append(own[0])
@@ -207,6 +224,16 @@ class Results:
         one, many = by_steps["1"], by_steps["100"]
         where = f"{found['device']}, {found['threads']} threads"
         return one + (steps - 1) * (many - one) / 99, where
+
+
+def _rival(a, b):
+    """What a row of a − b calls b's method; None where the two are of other images or joints."""
+    if all(a.get(key) == b.get(key) for key in PLACE):
+        return b["method"]
+    same_joints = all(a[key] == b[key] for key in ("method", "joints", "metric"))
+    conditions = (b.get("protocol"), a.get("protocol"))
+    own = a["method"] == evaluation.DI2POSE
+    return WITHOUT if own and same_joints and conditions == tuple(CONDITIONS) else None
 
 
 def _fixed(selection):

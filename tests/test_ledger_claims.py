@@ -13,6 +13,7 @@ from di2pose_lib.ledger_results import Results, Selection
 
 RECONSTRUCTION = "reconstruction, mpjpe_mm"
 SEEDS = (3, 4, 5)
+PROTOCOLS = ("occluders", "clean")
 
 
 @pytest.fixture
@@ -158,6 +159,35 @@ def test_one_error_is_within_percents_of_another(root):
     assert ask(root, f"within rows | 1 | {text}").verdict == UNDECIDED
 
 
+def test_what_is_left_of_a_percentage_is_taken_image_by_image_where_that_was_measured(root):
+    metric = {"metric": "bone_error_mm"}
+    occluders = {"protocol": "occluders", "level": 1.0}
+    rows = [
+        row(10.5, 8.5, 12.5, **occluders, **metric),
+        row(10.0, 8.0, 13.0, protocol="clean", level=0.0, **metric),
+    ]
+    text = " | ".join(f"plausibility; protocol={p}; metric=bone_error_mm" for p in PROTOCOLS)
+    put_rows(root, "synthetic", "plausibility", rows)
+    alone = ask(root, f"within rows | 10 | {text}")
+    assert alone.verdict == UNDECIDED and "image by image" not in alone.what
+    pair = row(0.5, 0.4, 0.7, **occluders, **metric, estimator="")
+    pair["method"] = "Di2Pose, one sample − Di2Pose without the occluder, one sample"
+    put_rows(root, "synthetic", "plausibility", [*rows, pair])
+    # a tenth of 10 (8 to 13) less the difference
+    found = ask(root, f"within rows | 10 | {text}")
+    assert found.effect.mean == pytest.approx(1.0 - 0.5)
+    assert found.effect.low == pytest.approx(0.5 - math.hypot(0.2, 0.2))
+    assert found.effect.high == pytest.approx(0.5 + math.hypot(0.3, 0.1))
+    assert found.verdict == HOLDS and found.what.endswith("image by image")
+    assert found.what.startswith("what is left of 10 %: ")
+    none = ask(root, f"within rows | 0 | {text}")
+    assert none.effect == SeedInterval(-0.5, -0.7, -0.4, 3) and none.verdict == FAILS
+    swapped = " | ".join(reversed(text.split(" | ")))
+    assert ask(root, f"above | {swapped}").effect == none.effect
+    fewer = ask(root, f"within rows | 0 | {swapped}")
+    assert fewer.effect == SeedInterval(0.5, 0.4, 0.7, 3) and fewer.verdict == HOLDS
+
+
 def test_samples_and_their_mean_may_be_compared_by_name(root):
     usual = {"protocol": "clean", "metric": "bone_error_mm"}
     means = row(30.0, 29.0, 31.0, **usual, estimator=MEAN)
@@ -200,6 +230,36 @@ def test_a_claim_about_a_rival_waits_for_it_and_is_then_decided(root, monkeypatc
     assert ask(root, better).verdict == HOLDS
     assert ask(root, steadier).effect == SeedInterval(-10.0, -15.0, -5.0, 3)
     assert ask(root, steadier).verdict == FAILS
+
+
+@pytest.mark.parametrize("rival_first", [True, False])
+def test_a_rival_is_compared_image_by_image_where_that_was_measured(root, monkeypatch, rival_first):
+    monkeypatch.setitem(ledger_analogues.RIVALS, "DiffPose", "continuous diffusion")
+    levels = {"protocol": "mask", "level": 0.8}, {"protocol": "mask", "level": 0.0}
+    rival = {"method": "continuous diffusion", "estimator": "8 steps"}
+    rows = [
+        each
+        for level in levels
+        for each in (row(50.0, 40.0, 60.0, **level), row(55.0, 45.0, 65.0, **level, **rival))
+    ]
+    better = "better | Di2Pose | DiffPose | sweeps; protocol=mask; level=0.8"
+    put_rows(root, "synthetic", "sweeps", rows)
+    alone = ask(root, better)
+    assert alone.effect.mean == 5.0 and alone.verdict == UNDECIDED
+    assert "image by image" not in alone.what
+    names = ["continuous diffusion, 8 steps", "Di2Pose, one sample"]
+    pair = row(5.0, 4.0, 7.0, **levels[0], estimator="", method=" − ".join(names))
+    if not rival_first:
+        names.reverse()
+        pair = row(-5.0, -7.0, -4.0, **levels[0], estimator="", method=" − ".join(names))
+    put_rows(root, "synthetic", "sweeps", [*rows, pair])
+    found = ask(root, better)
+    assert found.effect == SeedInterval(5.0, 4.0, 7.0, 3) and found.verdict == HOLDS
+    assert found.what.endswith("image by image") and found.unit == "mm"
+    # Of two rises no row has the difference.
+    steadier = ask(root, f"steadier{better[6:]} | sweeps; protocol=mask; level=0")
+    assert steadier.effect == SeedInterval(0.0, pytest.approx(-20.0), pytest.approx(20.0), 3)
+    assert "image by image" not in steadier.what
 
 
 def test_an_equation_holds_where_its_deviation_is_rounding(root):
@@ -276,6 +336,7 @@ def test_what_nothing_here_is_like(root):
         ("ablation | occlusion", "table occlusion has contrasts, no favourite"),
         ("contrast | occlusion | nothing", "no contrast is called 'nothing'"),
         ("code use | 4 | a | b", "no setting is called 'a'"),
+        ("within rows | -5 | sweeps | sweeps", "the percent must be at least 0; got -5"),
         ("above | sweeps; mask | sweeps", "selected as 'field=value'; got 'mask'"),
     ],
 )

@@ -7,7 +7,14 @@ from small_results import clean, empty_root, put_json, put_rows, put_run, row
 
 from di2pose_lib import ablations, estimators
 from di2pose_lib.comparisons import SeedInterval
-from di2pose_lib.ledger_results import PAPER_ESTIMATOR, Results, Selection, minus, scaled
+from di2pose_lib.ledger_results import (
+    PAPER_ESTIMATOR,
+    Results,
+    Selection,
+    minus,
+    negative,
+    scaled,
+)
 
 MASK = Selection("sweeps", {"protocol": "mask", "level": 0.8})
 
@@ -24,6 +31,10 @@ def test_the_difference_of_two_intervals_by_hand():
 
 def test_a_multiple_scales_mean_and_ends():
     assert scaled(SeedInterval(2.0, 1.0, 4.0, 3), 1.5) == SeedInterval(3.0, 1.5, 6.0, 3)
+
+
+def test_the_negative_of_an_interval_has_its_ends_swapped():
+    assert negative(SeedInterval(2.0, -1.0, 4.0, 3)) == SeedInterval(-2.0, -4.0, 1.0, 3)
 
 
 def test_the_papers_estimator_is_a_single_sample_along_its_chain():
@@ -172,9 +183,10 @@ def test_a_row_of_paired_differences_is_found_for_two_estimators_under_one_condi
         Selection("plausibility", {**place, "estimator": name})
         for name in ("mean of samples", "one sample")
     )
-    found = Results(root).paired("synthetic", mean, one)
-    assert found.value == SeedInterval(3.0, 2.0, 4.0, 3)
-    assert Results(root).paired("synthetic", one, mean) is None, "the other way round is none"
+    results = Results(root)
+    assert results.paired("synthetic", mean, one) == SeedInterval(3.0, 2.0, 4.0, 3)
+    assert results.paired("synthetic", one, mean) == SeedInterval(-3.0, -4.0, -2.0, 3)
+    assert results.paired("synthetic", one, one) is None
     elsewhere = Selection("plausibility", {**one.fields, "level": 0.1})
     assert Results(root).paired("synthetic", mean, elsewhere) is None
 
@@ -193,7 +205,85 @@ def test_occluders_and_the_same_frames_without_are_paired(root):
         Selection("uncertainty", {"protocol": protocol, "metric": "spread_mm"})
         for protocol in ("occluders", "clean", "mask")
     )
-    found = Results(root).paired("synthetic", occluders, clean_ones)
-    assert found.value == SeedInterval(10.0, 9.0, 11.0, 3)
+    results = Results(root)
+    found = results.paired("synthetic", occluders, clean_ones)
+    assert found == SeedInterval(10.0, 9.0, 11.0, 3)
+    assert results.paired("synthetic", clean_ones, occluders) == negative(found)
     assert Results(root).paired("synthetic", mask, clean_ones) is None
     assert Results(root).paired("mocap", occluders, clean_ones) is None
+
+
+RIVAL = {"method": "rival", "estimator": "8 steps"}
+
+
+def test_two_methods_are_paired_each_by_its_own_estimator(root):
+    place = {"protocol": "mask", "level": 0.8}
+    both = [
+        row(50.0, 40.0, 60.0, **place),
+        row(45.0, 35.0, 55.0, **place, estimator=estimators.SOFT),
+        row(58.0, 48.0, 68.0, **place, **RIVAL),
+    ]
+    rival = Selection("sweeps", {**place, "method": "rival"})
+
+    def pair(method, mean=8.0):
+        fields = {**place, "estimator": "", "method": method}
+        return row(mean, mean - 1, mean + 1, **fields)
+
+    own_first = pair("Di2Pose, one sample − rival, 8 steps", -8.0)
+    others = [
+        pair("rival, 8 steps − Di2Pose, soft decoding"),
+        {**pair("rival, 8 steps − Di2Pose, one sample"), "level": 0.6},
+        {**pair("rival, 8 steps − Di2Pose, one sample"), "joints": "occluded"},
+    ]
+    for pairs, wanted in (
+        ([], None),
+        (others, None),
+        ([*others, pair("rival, 8 steps − Di2Pose, one sample")], SeedInterval(8.0, 7.0, 9.0, 3)),
+        ([*others, own_first], SeedInterval(8.0, 7.0, 9.0, 3)),
+    ):
+        put_rows(root, "synthetic", "sweeps", [*both, *pairs])
+        assert Results(root).paired("synthetic", rival, MASK) == wanted
+        assert Results(root).paired("synthetic", MASK, rival) == (wanted and negative(wanted))
+    assert [m.value.mean for m in Results(root).together("synthetic", [rival, MASK])] == [58, 50]
+
+
+def test_rows_of_other_files_actions_or_occlusions_are_no_pair(root):
+    """The same name stands over every action, with and without occluders."""
+    name = "rival, 8 steps − Di2Pose, one sample"
+    rows = []
+    for occlusion in ("clean", "occluders"):
+        for action, mean in (("all", 1.0), ("walk", 2.0)):
+            where = {"occlusion": occlusion, "action": action}
+            rows += [clean(50.0, 40.0, 60.0, **where), clean(51.0, 41.0, 61.0, **where, **RIVAL)]
+            if occlusion == "clean":
+                pair = {**where, "method": name, "estimator": ""}
+                rows.append(clean(mean, mean - 0.5, mean + 0.5, **pair))
+    put_rows(root, "synthetic", "evaluation", rows)
+    put_rows(root, "synthetic", "other", [row(50.0, 40.0, 60.0)])
+
+    def paired(first, second, file="evaluation"):
+        rival = Selection("evaluation", {"method": "rival", **first})
+        return Results(root).paired("synthetic", rival, Selection(file, second))
+
+    walk, occluded = ({"occlusion": "clean", "action": "walk"}, {"occlusion": "occluders"})
+    assert paired(walk, walk) == SeedInterval(2.0, 1.5, 2.5, 3)
+    assert paired({"occlusion": "clean"}, {"occlusion": "clean"}).mean == 1.0
+    assert paired(walk, {"occlusion": "clean"}) is None
+    assert paired(occluded, occluded) is None
+    assert paired(walk, {}, "other") is None
+
+
+def test_another_method_is_not_paired_with_ours_without_the_occluder(root):
+    name = "Di2Pose, one sample − Di2Pose without the occluder, one sample"
+    occluders, without = ({"protocol": "occluders", "level": 1.0}, {"protocol": "clean"})
+    rows = [
+        row(40.0, 30.0, 50.0, **occluders),
+        row(30.0, 20.0, 40.0, **without),
+        row(35.0, 25.0, 45.0, **without, method="rival"),
+        row(10.0, 9.0, 11.0, **occluders, method=name, estimator=""),
+    ]
+    put_rows(root, "synthetic", "sweeps", rows)
+    first = Selection("sweeps", occluders)
+    own, rival = (Selection("sweeps", {**without, "method": m}) for m in ("Di2Pose", "rival"))
+    assert Results(root).paired("synthetic", first, own).mean == 10.0
+    assert Results(root).paired("synthetic", first, rival) is None
