@@ -1,8 +1,8 @@
 """How sure is the choice of the steps of inference, and what does it cost in time?
 
-`step_curve.fewest_steps` chooses by means over the seeds. Here stands what the seeds say of it: each candidate's change from the reference, seed by seed, with
-Student's interval. An interval takes its candidate as if it had been named beforehand: that it
-was picked out of many is not in it.
+`step_curve.fewest_steps` chooses by means over the seeds. Here stands what the seeds say of it:
+each candidate's change from the reference, seed by seed, with Student's interval. An interval
+takes its candidate as if it had been named beforehand: that it was picked out of many is not in it.
 
 The reference of an error is the best of the ways with the most steps: not always the exact chain,
 which is "uniform", and in as many steps "cosine" as well.
