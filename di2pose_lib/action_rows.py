@@ -7,11 +7,9 @@ of clusters. With the images exchanged an error must rise, or the picture was no
 import torch
 
 from di2pose_lib import estimators, protocols
-from di2pose_lib.conditions import result_row
+from di2pose_lib.conditions import MEAN_OF_ACTIONS, of_action, result_row
 from di2pose_lib.contenders import SAMPLES, answers
 from di2pose_lib.evaluation import Prediction, action_groups, joint_errors
-
-MEAN_OF_ACTIONS = "mean of actions"
 
 
 def settings():
@@ -21,11 +19,6 @@ def settings():
         "samples": SAMPLES,
         "chain_steps": estimators.CHAIN_STEPS,
     }
-
-
-def of_action(protocol, action):
-    """The protocol of the rows of one action, or group of actions: "clean: Sitting"."""
-    return f"{protocol}: {action}"
 
 
 def action_rows(found):

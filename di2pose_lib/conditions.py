@@ -14,6 +14,7 @@ from di2pose_lib.seeding import generator_for
 from di2pose_lib.statistics import cluster_bootstrap
 
 DIGITS = 4  # of the clusters' means: rows stay small
+MEAN_OF_ACTIONS = "mean of actions"  # a group of actions, in `of_action`
 
 
 class Condition(NamedTuple):
@@ -79,6 +80,11 @@ def condition_of(dataset, protocol, level, num_samples, seed, rows=None, visible
         num_samples,
         seed,
     )
+
+
+def of_action(protocol, action):
+    """The protocol of the rows of one action, or group of actions: "clean: Sitting"."""
+    return f"{protocol}: {action}"
 
 
 def result_row(condition, method, estimator, joints, metric, values, images, groups=None):

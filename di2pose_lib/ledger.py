@@ -60,7 +60,6 @@ _MOCAP_ROOT = "MOCAP_ROOT=<folder of BVH files>"
 _PIPELINE = {"synthetic": "make repro", "mocap": f"make mocap {_MOCAP_ROOT}"}
 _EXPERIMENTS = f"make occlusion {_MOCAP_ROOT}"
 COMMANDS = {  # what makes a file of results: a command, or one for each source
-    "evaluation": _PIPELINE,
     "transition_matrices": _PIPELINE,
     ABLATIONS: f"make ablations {_MOCAP_ROOT}",
     BENCHMARK: f"python benchmarks/inference.py {BENCHMARK_FILE}",

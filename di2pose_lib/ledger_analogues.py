@@ -23,9 +23,9 @@ from typing import NamedTuple
 
 from di2pose_lib import estimators, evaluation
 from di2pose_lib.ablations import TOKENIZER
-from di2pose_lib.action_rows import MEAN_OF_ACTIONS
 from di2pose_lib.advocc_rows import ADVOCC, FRESH
 from di2pose_lib.comparisons import SeedInterval
+from di2pose_lib.conditions import MEAN_OF_ACTIONS
 from di2pose_lib.config_file import load_config
 from di2pose_lib.estimators import SOFT
 from di2pose_lib.ledger_results import ABLATIONS, BENCHMARK, Measured, Selection

@@ -1,9 +1,8 @@
 """What was measured, found in the committed results: for the ledger, which measures nothing.
 
-Files of rows lie in results/lesson/<source>/<file>.json, lists of dicts with `method`,
-`estimator`, `joints`, `metric`, `mean`, `ci95_low`, `ci95_high` and `seeds`; the evaluation's
-also have `occlusion` and `action`, the others `protocol` and `level`. A file that does not exist
-has no rows. The ablations' rows are read through `ablation_tables`.
+Files of rows lie in results/lesson/<source>/<file>.json, lists of dicts with `protocol`, `level`,
+`method`, `estimator`, `joints`, `metric`, `mean`, `ci95_low`, `ci95_high` and `seeds`. A file that
+does not exist has no rows. The ablations' rows are read through `ablation_tables`.
 """
 
 import math
@@ -12,6 +11,7 @@ from typing import NamedTuple
 from di2pose_lib import ablation_tables, estimators, evaluation
 from di2pose_lib.checks import require
 from di2pose_lib.comparisons import SeedInterval, seed_interval
+from di2pose_lib.conditions import of_action
 from di2pose_lib.evaluation import CONDITIONS
 from di2pose_lib.files import read_json
 from di2pose_lib.visibility import WITHOUT
@@ -34,7 +34,7 @@ ABLATIONS, BENCHMARK = "ablations", "inference benchmark"  # what is no file of 
 ABLATION = "ablation "  # how what was measured begins, where it was by an ablation
 BENCHMARK_FILE = "benchmarks/results/inference_cpu.json"
 NEEDED = {"method", "estimator", "joints", "metric", "mean", "ci95_low", "ci95_high", "seeds"}
-PLACE = ("protocol", "level", "occlusion", "action", "joints", "metric")  # what a row is of
+PLACE = ("protocol", "level", "joints", "metric")  # what a row is of
 DEFAULTS = {"method": evaluation.DI2POSE, "joints": "all", "metric": "mpjpe_mm"}
 
 
@@ -50,7 +50,10 @@ class Measured(NamedTuple):
 
 
 class Selection(NamedTuple):
-    """Which row of a file: fields and their values; `DEFAULTS` hold where they say nothing."""
+    """Which row of a file: fields and their values; `DEFAULTS` hold where they say nothing.
+
+    An "action" is part of the row's protocol.
+    """
 
     file: str
     fields: dict
@@ -241,10 +244,13 @@ def _fixed(selection):
 
 
 def _fields(selection):
-    default = {**DEFAULTS, "action": "all"} if selection.file == "evaluation" else {**DEFAULTS}
-    if selection.file == "advocc":  # has no choice: joints under the patch never count
-        del default["joints"]
-    return {**default, **selection.fields}
+    fields = {**DEFAULTS, **selection.fields}
+    if selection.file == "advocc" and "joints" not in selection.fields:
+        del fields["joints"]  # there is no choice: joints under the patch never count
+    action = fields.pop("action", "all")
+    if action != "all":
+        fields["protocol"] = of_action(fields["protocol"], action)
+    return fields
 
 
 def _equal(got, wanted):
@@ -270,6 +276,6 @@ def _preferred(names):
 
 def _measured(row):
     value = SeedInterval(row["mean"], row["ci95_low"], row["ci95_high"], row["seeds"])
-    names = ("method", "estimator", "occlusion", "protocol", "level", "action")
-    words = [f"{row[name]}" for name in names if row.get(name) not in (None, "all")]
+    names = ("method", "estimator", "protocol", "level")
+    words = [f"{row[name]}" for name in names if row.get(name) is not None]
     return Measured(value, "images", ", ".join([*words, f"{row['joints']} joints", row["metric"]]))

@@ -11,7 +11,6 @@ from pathlib import Path
 from di2pose_lib import (
     ablation_tables,
     ablations,
-    action_rows,
     estimators,
     evaluation,
     inpainting_evaluation,
@@ -20,6 +19,7 @@ from di2pose_lib import (
     step_curve,
 )
 from di2pose_lib.advocc_search import COARSE_TO_FINE
+from di2pose_lib.conditions import of_action
 from di2pose_lib.config import SOURCES
 from di2pose_lib.config_file import load_config
 from di2pose_lib.figures_training import markdown_table
@@ -43,7 +43,7 @@ COLUMNS = (
     ("synthetic", "synthetic, occluders", "occluders"),
     ("mocap", "motion capture, clean", "clean"),
     ("mocap", "motion capture, occluders", "occluders"),
-    ("mocap", "dance, clean", action_rows.of_action("clean", "dance")),
+    ("mocap", "dance, clean", of_action("clean", "dance")),
 )
 
 PARAMS = {"lesson": "params.yaml", "paper": "pipelines/paper/params.yaml"}
@@ -75,8 +75,11 @@ def table():
     for method, estimator in ROWS:
         cells = [cell(results[data], method, estimator, protocol) for data, _, protocol in COLUMNS]
         lines.append(f"| {method} | {estimator} | " + " | ".join(cells) + " |")
-    seeds = {row["seeds"] for rows in results.values() for row in rows}
-    return [*lines, f"| training seeds | {min(seeds)}" + " |" * len(COLUMNS) + " |"]
+    seeds = [
+        max((row["seeds"] for row in chosen(results[data], protocol=protocol)), default="–")
+        for data, _, protocol in COLUMNS
+    ]
+    return [*lines, f"| *training seeds* | | {' | '.join(map(str, seeds))} |"]
 
 
 def besides():

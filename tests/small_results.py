@@ -4,6 +4,7 @@ import json
 import shutil
 
 from di2pose_lib.ablation_runs import PARAMS, Run
+from di2pose_lib.conditions import of_action
 from di2pose_lib.config_file import load_config
 from di2pose_lib.project import project_root
 
@@ -34,8 +35,12 @@ def row(mean, low, high, **fields):
 
 
 def clean(mean, low, high, **fields):
-    """A row of evaluation.json: clean images, all actions."""
-    return row(mean, low, high, **{"occlusion": "clean", "action": "all", **fields})
+    """A row of sweeps.json: clean images; of an action, where one is named."""
+    fields = {"protocol": "clean", "level": 0.0, **fields}
+    action = fields.pop("action", "all")
+    if action != "all":
+        fields["protocol"] = of_action(fields["protocol"], action)
+    return row(mean, low, high, **fields)
 
 
 def put_rows(root, source, file, rows):

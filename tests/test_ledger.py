@@ -7,7 +7,9 @@ import pytest
 from small_results import SOURCES, clean, empty_root, put_json, put_rows, put_run, row
 
 from di2pose_lib import ablations, ledger, ledger_analogues, ledger_tables
+from di2pose_lib.advocc_rows import FRESH
 from di2pose_lib.comparisons import FAILS, HOLDS, UNDECIDED
+from di2pose_lib.estimators import SOFT
 from di2pose_lib.figures_training import markdown_table
 from di2pose_lib.ledger_analogues import STATUSES
 from di2pose_lib.project import project_root
@@ -182,18 +184,19 @@ def fill(root):
         clean(101.0, 91.0, 111.0),
         clean(70.0, 60.0, 80.0, action="mean of actions", metric="pa_mpjpe_mm"),
         clean(71.0, 61.0, 81.0, metric="pa_mpjpe_mm"),
-        clean(150.0, 140.0, 160.0, occlusion="occluders"),
-        clean(80.0, 70.0, 90.0, occlusion="occluders", metric="pa_mpjpe_mm"),
+        clean(150.0, 140.0, 160.0, protocol="occluders", level=1.0),
+        clean(80.0, 70.0, 90.0, protocol="occluders", level=1.0, metric="pa_mpjpe_mm"),
     ]
+    evaluated += [{**each, "estimator": SOFT, "mean": each["mean"] - 5} for each in evaluated]
     sitting = clean(120.0, 110.0, 130.0, action="Sitting")
-    put_rows(root, "synthetic", "evaluation", [*evaluated, sitting])
     walking = clean(90.0, 80.0, 95.0, action="walk")
     longer = [{**each, "mean": each["mean"] + 50} for each in evaluated]
-    put_rows(root, "mocap", "evaluation", [*longer, walking])
+    put_rows(root, "mocap", "sweeps", [*longer, walking])
     patches = [
-        row(mean, mean - 5, mean + 5, protocol="advocc", level=level, metric=metric)
-        for metric, add in (("mpjpe_mm", 0), ("pa_mpjpe_mm", 7))
+        row(mean, mean - 5, mean + 5, protocol="advocc", level=level, metric=metric, estimator=SOFT)
+        for name, add in (("mpjpe_mm", 0), ("pa_mpjpe_mm", 7))
         for level, mean in ((0, 100 + add), (40, 200 + add), (80, 300 + add))
+        for metric in ([name, f"{name}, {FRESH}"] if level else [name])
     ]
     put_rows(root, "mocap", "advocc", patches)
     masks = [
@@ -201,7 +204,7 @@ def fill(root):
         for protocol, step in (("mask", 0.2), ("crop", 0.1))
         for place, level in enumerate([step * k for k in range(5)], start=1)
     ]
-    put_rows(root, "synthetic", "sweeps", masks)
+    put_rows(root, "synthetic", "sweeps", [*evaluated, sitting, *masks])
     table = ablations.table_of("3b")
     for place, error in ((0, 12.0), (1, 10.0), (2, 9.0)):
         for seed in (3, 4, 5):
@@ -240,10 +243,10 @@ def test_made_up_results_stand_in_the_right_cells(made_up):
     assert ours("Table 1", "Di2Pose", "Sit") == ("120.00", "[110.00, 130.00]")
     assert theirs("Table 1", "Di2Pose", "Walk") == ("90.00", "[80.00, 95.00]")
     assert ours("Table 6", "Di2Pose", "Avg") == ("70.00", "[60.00, 80.00]")
-    assert ours("Table 2", "Di2Pose", "3dpw_mpjpe")[0] == "101.00"
-    assert ours("Table 2", "Di2Pose", "3dpw_pa")[0] == "71.00"
-    assert ours("Table 2", "Di2Pose", "occ_mpjpe")[0] == "150.00"
-    assert ours("Table 2", "Di2Pose", "occ_pa")[0] == "80.00"
+    assert ours("Table 2", "Di2Pose", "3dpw_mpjpe")[0] == "96.00"
+    assert ours("Table 2", "Di2Pose", "3dpw_pa")[0] == "66.00"
+    assert ours("Table 2", "Di2Pose", "occ_mpjpe")[0] == "145.00"
+    assert ours("Table 2", "Di2Pose", "occ_pa")[0] == "75.00"
     assert theirs("Table 2", "Di2Pose", "adv40_mpjpe")[0] == "200.00"
     assert theirs("Table 2", "Di2Pose", "adv80_pa") == ("307.00", "[302.00, 312.00]")
     mask = ours("Table 1", "mask, ratio=0.6", "HiPART", source="HiPART")
@@ -264,9 +267,12 @@ def test_statuses_seeds_and_commands_follow_the_results(made_up):
     average = find(rows, "Table 1", "Di2Pose", "Avg")
     assert (average["status"], average["mocap_status"]) == ("measured here", "measured here")
     assert (average["seeds"], average["ci95_over"], average["data"]) == ("1", "images", "synthetic")
-    assert average["command"] == "make repro"
-    assert average["mocap_command"].startswith("make mocap MOCAP_ROOT=")
-    assert average["measure"].startswith("Di2Pose, one sample, clean, mean of actions")
+    assert (
+        average["command"]
+        == average["mocap_command"]
+        == "make occlusion MOCAP_ROOT=<folder of BVH files>"
+    )
+    assert average["measure"].startswith("Di2Pose, one sample, clean: mean of actions")
     sit = find(rows, "Table 1", "Di2Pose", "Sit")
     assert (sit["status"], sit["mocap_status"]) == ("measured here", "needs licensed data")
     eat = find(rows, "Table 1", "Di2Pose", "Eat")
@@ -307,7 +313,7 @@ def test_verdicts_follow_the_results(made_up):
 
 def test_a_rival_that_is_implemented_fills_its_rows(filled, monkeypatch):
     own = clean(95.0, 85.0, 105.0, action="mean of actions", method="continuous diffusion")
-    put_rows(filled, "synthetic", "evaluation", [own])
+    put_rows(filled, "synthetic", "sweeps", [own])
     monkeypatch.setitem(ledger_analogues.RIVALS, "DiffPose", "continuous diffusion")
     rows = ledger.build(filled)
     quoted = find(rows, "Table 1", "Gong 2023 (DiffPose)", "Avg")
@@ -337,7 +343,7 @@ def test_building_twice_gives_the_same_bytes_and_one_reads_what_was_built(filled
 
 
 def test_no_rounded_zero_has_a_sign(filled):
-    put_rows(filled, "synthetic", "evaluation", [clean(-0.001, -0.004, 0.004, action="Sitting")])
+    put_rows(filled, "synthetic", "sweeps", [clean(-0.001, -0.004, 0.004, action="Sitting")])
     sit = find(ledger.build(filled), "Table 1", "Di2Pose", "Sit")
     assert (sit["our_value"], sit["our_ci95"]) == ("0.00", "[0.00, 0.00]")
 

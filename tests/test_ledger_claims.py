@@ -37,7 +37,7 @@ def test_rows_are_selected_by_a_file_and_fields():
     found = selection("sweeps; protocol=mask; level=0.8; estimator=mean of samples")
     fields = {"protocol": "mask", "level": 0.8, "estimator": "mean of samples"}
     assert found == Selection("sweeps", fields)
-    assert selection("evaluation") == Selection("evaluation", {})
+    assert selection("sweeps") == Selection("sweeps", {})
 
 
 def test_a_favourite_holds_where_every_other_setting_is_worse_and_the_nearest_shows(root):
@@ -199,8 +199,9 @@ def test_samples_and_their_mean_may_be_compared_by_name(root):
 
 def test_an_action_that_the_data_lack_needs_other_data(root):
     rows = [clean(9.0, 8.0, 10.0, action="dance"), clean(5.0, 4.0, 6.0, action="seen in training")]
-    put_rows(root, "mocap", "evaluation", rows)
-    text = "above | evaluation; action=dance | evaluation; action=seen in training"
+    put_rows(root, "mocap", "sweeps", rows)
+    clean_of = "sweeps; protocol=clean; action="
+    text = f"above | {clean_of}dance | {clean_of}seen in training"
     assert ask(root, text, "mocap").effect.mean == 4.0
     missing = ask(root, text, "synthetic")
     assert (missing.status, missing.verdict) == ("needs licensed data", UNDECIDED)

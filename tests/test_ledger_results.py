@@ -122,12 +122,13 @@ def test_rows_that_cannot_be_told_apart_are_refused(root):
         Results(root).find("synthetic", MASK)
 
 
-def test_the_evaluation_is_of_all_actions_unless_one_is_named(root):
+def test_rows_are_of_all_actions_unless_one_is_named(root):
     walk = clean(1.0, 0.0, 2.0, action="walk")
-    put_rows(root, "mocap", "evaluation", [clean(5.0, 4.0, 6.0), walk])
+    put_rows(root, "mocap", "sweeps", [clean(5.0, 4.0, 6.0), walk])
     results = Results(root)
-    assert results.find("mocap", Selection("evaluation", {})).value.mean == 5.0
-    assert results.find("mocap", Selection("evaluation", {"action": "walk"})).value.mean == 1.0
+    assert results.find("mocap", Selection("sweeps", {"protocol": "clean"})).value.mean == 5.0
+    walking = Selection("sweeps", {"protocol": "clean", "action": "walk"})
+    assert results.find("mocap", walking).value.mean == 1.0
 
 
 def test_under_patches_the_joints_need_no_name(root):
@@ -251,26 +252,26 @@ def test_rows_of_other_files_actions_or_occlusions_are_no_pair(root):
     """The same name stands over every action, with and without occluders."""
     name = "rival, 8 steps − Di2Pose, one sample"
     rows = []
-    for occlusion in ("clean", "occluders"):
+    for protocol in ("clean", "occluders"):
         for action, mean in (("all", 1.0), ("walk", 2.0)):
-            where = {"occlusion": occlusion, "action": action}
+            where = {"protocol": protocol, "action": action}
             rows += [clean(50.0, 40.0, 60.0, **where), clean(51.0, 41.0, 61.0, **where, **RIVAL)]
-            if occlusion == "clean":
+            if protocol == "clean":
                 pair = {**where, "method": name, "estimator": ""}
                 rows.append(clean(mean, mean - 0.5, mean + 0.5, **pair))
-    put_rows(root, "synthetic", "evaluation", rows)
-    put_rows(root, "synthetic", "other", [row(50.0, 40.0, 60.0)])
+    put_rows(root, "synthetic", "sweeps", rows)
+    put_rows(root, "synthetic", "other", [clean(50.0, 40.0, 60.0)])
 
-    def paired(first, second, file="evaluation"):
-        rival = Selection("evaluation", {"method": "rival", **first})
+    def paired(first, second, file="sweeps"):
+        rival = Selection("sweeps", {"method": "rival", **first})
         return Results(root).paired("synthetic", rival, Selection(file, second))
 
-    walk, occluded = ({"occlusion": "clean", "action": "walk"}, {"occlusion": "occluders"})
+    walk, occluded = ({"protocol": "clean", "action": "walk"}, {"protocol": "occluders"})
     assert paired(walk, walk) == SeedInterval(2.0, 1.5, 2.5, 3)
-    assert paired({"occlusion": "clean"}, {"occlusion": "clean"}).mean == 1.0
-    assert paired(walk, {"occlusion": "clean"}) is None
+    assert paired({"protocol": "clean"}, {"protocol": "clean"}).mean == 1.0
+    assert paired(walk, {"protocol": "clean"}) is None
     assert paired(occluded, occluded) is None
-    assert paired(walk, {}, "other") is None
+    assert paired(walk, {"protocol": "clean"}, "other") is None
 
 
 def test_another_method_is_not_paired_with_ours_without_the_occluder(root):
