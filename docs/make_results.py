@@ -16,6 +16,7 @@ from di2pose_lib import (
     inpainting_evaluation,
     ledger,
     ledger_tables,
+    step_choice,
     step_curve,
 )
 from di2pose_lib.advocc_search import COARSE_TO_FINE
@@ -139,10 +140,13 @@ def _steps():
     for data in SOURCES:
         curves, seeds = ablation_tables.mean_curves(data, "validation")
         if curves:
-            way, steps = step_curve.fewest_steps(curves)
-            how = "one step" if steps == 1 else f"{steps} steps, {way},"
-            each.append(f"{how} on {data} data ({_seeds(seeds)})")
-    line = "* Fewest steps for 99 % of one sample's quality with 100 (validation, notebook 07)"
+            chosen_way = step_choice.Candidate(*step_curve.fewest_steps(curves))
+            found = step_choice.evidence(step_choice.seed_curves(data, "validation"), chosen_way)
+            sure = f"by intervals {found.chosen.verdict}"
+            if found.cheaper is not None:
+                sure += f", one cheaper: {found.cheaper.verdict}"
+            each.append(f"{chosen_way} on {data} data ({_seeds(seeds)}; {sure})")
+    line = "* Fewest steps with 99 % of 100 steps' quality on average (validation, notebook 07)"
     return [f"{line}: {'; '.join(each)}."] if each else []
 
 
