@@ -154,49 +154,6 @@ def rank_products(spread, error, mask):
     return torch.cat(products), torch.cat(images)
 
 
-def spread_bins(hypotheses, pose, num_bins, joint_mask):
-    """Joints of all images sorted by their spread into bins of equal count: a table.
-
-    A calibrated model's error in a bin is near "rms_error_if_calibrated_mm"; in the outer
-    bins a little nearer to the middle, for a spread of few samples is itself uncertain.
-
-    Args:
-        hypotheses: float (n, H, J, 3), H ≥ 2, metres.
-        pose: true joints, float (n, J, 3), metres.
-        num_bins: ≥ 1.
-        joint_mask: joints that count, bool (n, J).
-
-    Returns:
-        list of {"spread_low_mm", "spread_high_mm", "rms_spread_mm",
-        "rms_error_if_calibrated_mm", "rms_error_mm", "n"}.
-
-    Raises:
-        ValueError: as `spread_and_error_mm`; or fewer joints than bins.
-    """
-    found = spread_and_error_mm(hypotheses, pose)
-    check_tensor("joint_mask", joint_mask, tuple(found.spread.shape), "bool")
-    spread, error = found.spread[joint_mask], found.error[joint_mask]
-    require(
-        1 <= num_bins <= len(spread),
-        f"`num_bins` must lie in [1, {len(spread)}], the joints that count; got {num_bins}",
-    )
-    order = spread.argsort(stable=True)
-    table = []
-    for rows in order.tensor_split(num_bins):
-        rms_spread = spread[rows].square().mean().sqrt().item()
-        table.append(
-            {
-                "spread_low_mm": spread[rows[0]].item(),
-                "spread_high_mm": spread[rows[-1]].item(),
-                "rms_spread_mm": rms_spread,
-                "rms_error_if_calibrated_mm": calibrated_error(rms_spread, hypotheses.shape[1]),
-                "rms_error_mm": error[rows].square().mean().sqrt().item(),
-                "n": len(rows),
-            }
-        )
-    return table
-
-
 def joint_table(hypotheses, pose, joint_mask):
     """Spread against error of each joint over the images: a table without the pelvis.
 

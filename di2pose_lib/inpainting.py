@@ -127,7 +127,7 @@ def tilt_logits(tokenizer, logits, pose_known, known, strength):
     the others are not, their sum counts as normal.
 
     Args:
-        tokenizer: has `fsq.code_table()` (C, d) and a differentiable `decode_codes`.
+        tokenizer: has `quantizer.code_table()` (C, d) and a differentiable `decode_codes`.
         logits: of f(k̂_0 | k_s, y), float (B, N, C); may be −inf.
         pose_known, known, strength: as for `inpaint`.
 

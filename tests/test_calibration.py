@@ -15,7 +15,6 @@ from di2pose_lib.calibration import (
     rank_products,
     region_radius_mm,
     spread_and_error_mm,
-    spread_bins,
 )
 
 
@@ -206,33 +205,6 @@ def test_products_of_ranks_average_to_the_correlation_of_each_joint():
 # Tables
 
 
-def test_bins_hold_equal_counts_in_the_order_of_the_spread():
-    samples, truth = drawn(100, 4)
-    mask = torch.ones(100, 3, dtype=torch.bool)
-    mask[:, 0] = mask[:7, 2] = False
-    table = spread_bins(samples, truth, 4, mask)
-    assert [row["n"] for row in table] == [49, 48, 48, 48]
-    edges = [edge for row in table for edge in (row["spread_low_mm"], row["spread_high_mm"])]
-    assert edges == sorted(edges)
-    found = spread_and_error_mm(samples, truth)
-    squares = sum(row["n"] * row["rms_error_mm"] ** 2 for row in table)
-    assert squares == pytest.approx(found.error[mask].square().sum().item())
-    for row in table:
-        wanted = row["rms_spread_mm"] * math.sqrt(5 / 4)
-        assert row["rms_error_if_calibrated_mm"] == pytest.approx(wanted)
-
-
-def test_where_spreads_differ_a_calibrated_models_bins_tell_the_error():
-    points = torch.randn(2000, 17, 1, 3, generator=seeded(), dtype=torch.float64)
-    points = with_pelvis(torch.linspace(10, 100, 2000)[:, None, None, None] * points)
-    mask = torch.tensor([False, True]).expand(2000, 2)
-    table = spread_bins(points[:, 1:], points[:, 0], 4, mask)
-    errors = [row["rms_error_mm"] for row in table]
-    assert errors == sorted(errors) and errors[-1] > 2 * errors[0]
-    for row in table:
-        assert row["rms_error_mm"] == pytest.approx(row["rms_error_if_calibrated_mm"], rel=0.1)
-
-
 def test_the_table_of_joints_names_all_but_the_pelvis():
     generator = seeded()
     points = 30 * torch.randn(40, 9, 17, 3, generator=generator, dtype=torch.float64) / 1000
@@ -267,10 +239,6 @@ def test_input_that_does_not_fit_is_refused():
         region_radius_mm(samples, [])
     with pytest.raises(ValueError, match=r"`pose` must have shape \(4, 3, 3\)"):
         spread_and_error_mm(samples, truth[:3])
-    with pytest.raises(ValueError, match=r"`num_bins` must lie in \[1, 12\], .*; got 13"):
-        spread_bins(samples, truth, 13, mask)
-    with pytest.raises(ValueError, match=r"`joint_mask` must have shape \(4, 3\)"):
-        spread_bins(samples, truth, 2, mask[:, :2])
     with pytest.raises(ValueError, match=r"`joint_mask` must have shape \(4, 17\)"):
         joint_table(samples, truth, mask)
     with pytest.raises(ValueError, match="`y` must hold two different values"):
