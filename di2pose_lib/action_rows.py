@@ -9,7 +9,7 @@ import torch
 from di2pose_lib import estimators, protocols
 from di2pose_lib.conditions import MEAN_OF_ACTIONS, of_action, result_row
 from di2pose_lib.contenders import SAMPLES, answers
-from di2pose_lib.evaluation import Prediction, action_groups, joint_errors
+from di2pose_lib.evaluation import EXCHANGED, Prediction, action_groups, joint_errors
 
 
 def settings():
@@ -62,7 +62,7 @@ def _shuffled(found, pictures):
     others = pictures._replace(images=pictures.images.roll(len(pictures.images) // 2, dims=0))
     return [
         Prediction(
-            f"{contender.method}, images shuffled",
+            f"{contender.method}, {EXCHANGED}",
             contender.estimator,
             protocols.drawn(found, contender, others, 1)[:, 0],
         )

@@ -83,6 +83,7 @@ def train_denoiser(
     """
     where = next(denoiser.parameters()).device
     if where.type == "cuda":  # on a CPU compiling costs more than it saves here
+        torch._dynamo.config.suppress_errors = True  # without a C compiler: as it is
         compile_blocks(denoiser)
     step_draws = StepDraws(schedule.num_steps, settings.step_draws)
 

@@ -13,7 +13,8 @@ from di2pose_lib.statistics import cluster_bootstrap
 
 CONDITIONS = {"clean": "test", "occluders": "test_occluded"}  # occlusion -> prepared split
 
-DI2POSE, SHUFFLED = "Di2Pose", "Di2Pose, images shuffled"
+DI2POSE, EXCHANGED = "Di2Pose", "images shuffled"
+SHUFFLED = f"{DI2POSE}, {EXCHANGED}"
 MEAN_POSE, NEIGHBOUR = "mean pose per camera", "nearest training neighbour"
 TOKENIZER, RECONSTRUCTION = "tokenizer", "reconstruction of the truth"
 

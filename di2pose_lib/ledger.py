@@ -9,8 +9,9 @@ are empty where no data of ours play a part.
 `status` is one of `ledger_analogues.STATUSES`. "measured here" says that an analogue of ours stands
 beside the number, as `measure` names it (`ledger_analogues` says why this one); the paper's own
 number stays as it is, for it needs licensed data. The estimator is one sample, the paper's
-Algorithm 2, where the results have it. Of a claim `our_value` is an effect, above 0 where the
-claim holds, and `verdict` one of three words; fewer than three training seeds decide nothing.
+Algorithm 2, where the results have it (soft decoding in 3DPW's table). Of a claim `our_value` is
+an effect, above 0 where the claim holds, and `verdict` one of three words; fewer than three
+training seeds decide nothing.
 
 Our values have two digits after the point; papers' numbers stand as printed. Intervals are of
 95 %: over "images" (clusters of them: people or recordings; and seeds where there are several),

@@ -5,12 +5,14 @@
 speaks for the claim: an effect that is above 0 where the claim holds, with its interval.
 
 `ablation | table`: every setting of an ablation is worse than the favourite; the nearest shows.
+That it does not hold takes a setting that is better with an interval for all of them together.
 `ablation | table | setting`: this setting is worse than the favourite.
 `contrast | table | claim`: the ablation's contrast is above 0.
 `code use | table | setting | other`: the setting uses more of its codes than the other.
 `within | percent | table | setting | other`: the setting's error is within so many percent of the
 other's.
 `above | rows | rows`: the first error is above the second.
+`at most | margin | rows | rows`: the first is at most so much above the second.
 `within rows | percent | rows | rows`: the first is at most so many percent above the second.
 `better | method | rival | rows`: the rival's error is above the method's, in these rows of both.
 `steadier | method | rival | rows | rows`: so is its rise from the second rows to the first.
@@ -25,16 +27,15 @@ one; else by the two intervals alone.
 
 from di2pose_lib import ablation_tables, ablations, comparisons, evaluation, ledger_checks
 from di2pose_lib.checks import require
-from di2pose_lib.comparisons import seed_interval
+from di2pose_lib.comparisons import SeedInterval, seed_interval
 from di2pose_lib.ledger_analogues import (
     KNOWN_ACTIONS,
     LICENSED,
-    MEASURED,
     OUT_OF_SCOPE,
     QUOTED,
     RIVALS,
 )
-from di2pose_lib.ledger_outcomes import Outcome, not_run, trained, without
+from di2pose_lib.ledger_outcomes import not_run, trained, without
 from di2pose_lib.ledger_results import ABLATION, ABLATIONS, Selection, minus, negative, scaled
 from di2pose_lib.paper_numbers import DI2POSE
 
@@ -85,19 +86,24 @@ def _ablation(source, results, name, setting=None):
         require(len(others) == 1, f"table {name}: no other setting is called {setting!r}")
     if any(one.worse_by is None for one in others):
         return not_run(f"{ABLATION}{name}: {setting or 'all'} above {table.favourite}", ABLATIONS)
-    nearest = min(others, key=lambda one: one.worse_by.mean)
-    words = {one.verdict for one in others}
-    word = comparisons.UNDECIDED
-    if words == {comparisons.HOLDS}:
-        word = comparisons.HOLDS
-    elif comparisons.FAILS in words:
-        word = comparisons.FAILS
-        nearest = min(
-            (one for one in others if one.verdict == word), key=lambda one: one.worse_by.mean
-        )
-    of = f", the nearest of {len(others)}" if len(others) > 1 else ""
-    what = f"{ABLATION}{name}: {nearest.setting} above {table.favourite}{of}"
-    return Outcome(MEASURED, word, nearest.worse_by, "mm", "seeds", what, ABLATIONS)
+    effects = {one.setting: one.worse_by for one in others}
+    note = ""
+    if len(others) > 1:
+        note = f", the lowest of {len(others)}"
+        if {one.verdict for one in others} != {comparisons.HOLDS}:  # that each is needs no more
+            note += ", interval of all together"
+            effects = {
+                one: comparisons.corrected(effect, len(others)) for one, effect in effects.items()
+            }
+    fails = {
+        one: effect
+        for one, effect in effects.items()
+        if comparisons.verdict(effect) == comparisons.FAILS
+    }
+    shown = fails or effects
+    lowest = min(shown, key=lambda one: shown[one].mean)
+    what = f"{ABLATION}{name}: {lowest} above {table.favourite}{note}"
+    return trained(shown[lowest], "mm", "seeds", what, ABLATIONS)
 
 
 def _contrast(source, results, name, claim):
@@ -152,17 +158,32 @@ def _selections(source, *texts):
 
 
 def _above(source, results, first, second):
-    return _pair(source, results, first, second, None)
+    return _pair(source, results, first, second)
+
+
+def _at_most(source, results, margin, first, second):
+    most = float(margin)
+
+    def left(a, b, paired):
+        above = _difference(a, b, paired)
+        ends = (most - end for end in (above.mean, above.high, above.low))
+        return SeedInterval(*ends, above.seeds)
+
+    return _pair(source, results, first, second, left, f"what is left of {most:g}: ")
 
 
 def _within_rows(source, results, percent, first, second):
     most = float(percent)
     require(most >= 0, f"`decided_by`: the percent must be at least 0; got {percent}")
-    return _pair(source, results, first, second, most)
+
+    def left(a, b, paired):
+        return _left(most, a, b, paired)
+
+    return _pair(source, results, first, second, left, f"what is left of {most:g} %: ")
 
 
-def _pair(source, results, first, second, percent):
-    """First − second; or what is left of so many percent of the second above it."""
+def _pair(source, results, first, second, left=None, words=""):
+    """First − second; or what is left, of (first, second, their paired difference or None)."""
     found = _selections(source, first, second)
     if found is None:
         return without(LICENSED, "the data have no such actions")
@@ -171,11 +192,12 @@ def _pair(source, results, first, second, percent):
         return not_run(f"{first} | {second}", found[0].file)
     (a, _, named), (b, _, other) = measured
     what, paired = f"{named} above {other}", results.paired(source, *found)
-    effect = minus(a, b) if paired is None else paired
-    if percent is not None:
-        what = f"what is left of {percent:g} %: {what}"
-        effect = _left(percent, a, b, paired)
-    return _trained(effect, what, paired, found[0])
+    effect = (left or _difference)(a, b, paired)
+    return _trained(effect, f"{words}{what}", paired, found[0])
+
+
+def _difference(a, b, paired):
+    return minus(a, b) if paired is None else paired
 
 
 def _left(percent, a, b, paired):
@@ -191,7 +213,7 @@ def _trained(effect, what, paired, own):
 
 
 def _unit(own):
-    metric = own.fields.get("metric", "mpjpe_mm")
+    metric = own.fields.get("metric", "mpjpe_mm").split(",")[0]
     units = {"mm": "mm", "ms": "ms", "percent": "%"}
     return units.get(metric.rsplit("_", 1)[-1], "")
 
@@ -231,6 +253,7 @@ COMPARISONS = {  # name: (function, how many arguments it takes)
     "code use": (_code_use, (3,)),
     "within": (_within, (4,)),
     "above": (_above, (2,)),
+    "at most": (_at_most, (3,)),
     "within rows": (_within_rows, (3,)),
     "better": (_rise, (3,)),
     "steadier": (_rise, (4,)),

@@ -16,7 +16,7 @@ estimator, joints, metric, mean, ci95_low, ci95_high, seeds and n (images of all
 A row is of all seeds whose run has finished, or is left out. Its interval is over seeds and
 clusters of images together (`seed_statistics`). On motion capture the clusters are the same
 recordings in every seed, and those that all seeds have count. A mean of actions is no mean of
-clusters: its interval is Student's over the seeds, and of a single seed that seed's own.
+clusters: the seeds' own intervals stand in for these.
 
 A method "a, b − c, d" with an empty estimator is the paired difference of estimator b of method
 a and estimator d of method c, on the same images; where c is "Di2Pose without the occluder", on
@@ -24,13 +24,15 @@ the same joints of the same frames, with the occluder and without.
 """
 
 import argparse
+import math
 import sys
 
 from di2pose_lib import estimators, evaluation, protocols
 from di2pose_lib.checks import require
-from di2pose_lib.comparisons import SeedInterval, seed_interval
+from di2pose_lib.comparisons import seed_interval
 from di2pose_lib.config import SOURCES
 from di2pose_lib.config_file import load_config
+from di2pose_lib.contenders import HYPOTHESES
 from di2pose_lib.files import read_json
 from di2pose_lib.occlusions import RATIOS
 from di2pose_lib.plausibility import GROUND_TRUTH
@@ -74,6 +76,14 @@ ERROR_PAIRS = (
 PLAUSIBILITY_PAIRS = (
     *((_CHAIN_MEAN, _CHAIN), (_MEAN, _ONE), (_SOFT, _CHAIN), (_SOFT, _ONE)),
     *((_CHAIN, _TRUTH), (_ONE, _TRUTH)),
+)
+
+# The quick sampler's set beside Algorithm 2's.
+SAMPLER_PAIRS = (
+    (
+        (evaluation.DI2POSE, f"{HYPOTHESES} samples"),
+        (evaluation.DI2POSE, f"{HYPOTHESES} samples, {estimators.ALGORITHM_2}"),
+    ),
 )
 
 WHICH_JOINTS = ("all", "visible", "occluded")  # that a sweep's rows are of
@@ -128,7 +138,7 @@ def joined(found, *, shared_clusters):
         ValueError: a row twice in a run, or pairs of other images.
     """
     options = {"shared_clusters": shared_clusters}
-    files = {}
+    files = {"sweeps": [], "uncertainty": []}
     seeds = found[OCCLUSION].values()
     if seeds:
         errors, uncertainty, plausibility, conventions = (
@@ -136,11 +146,11 @@ def joined(found, *, shared_clusters):
             for kind in KINDS[OCCLUSION]
         )
         files["sweeps"] = _with_level_0(_with_differences(errors, ERROR_PAIRS, options))
-        files["uncertainty"] = _with_differences(uncertainty, (), options)
+        files["uncertainty"] = _with_differences(uncertainty, SAMPLER_PAIRS, options)
         files["plausibility"] = _with_differences(plausibility, PLAUSIBILITY_PAIRS, options)
         files["conventions"] = _with_means_of_actions(conventions, options)
-        files["sweeps"] += _of_kind(found[ACTIONS], "errors", options)
-        files["uncertainty"] += _of_kind(found[GROWTH], "uncertainty", options)
+    files["sweeps"] += _of_kind(found[ACTIONS], "errors", options)
+    files["uncertainty"] += _of_kind(found[GROWTH], "uncertainty", options)
     files["advocc"] = _advocc(found, options)
     files["inpainting"] = _of_kind(found[INPAINTING], "errors", options)
     return {name: rows for name, rows in files.items() if rows}
@@ -225,7 +235,7 @@ def _with_means_of_actions(rows_of_seeds, options):
     groups = [{_key(row): row for row in own if row["clusters"] is None} for own in rows_of_seeds]
     for key in groups[0]:
         if all(key in own for own in groups):
-            rows[key] = _mean_of_seeds([own[key] for own in groups])
+            rows[key] = _mean_of_seeds([own[key] for own in groups], **options)
     return [rows[key] for key in map(_key, rows_of_seeds[0]) if key in rows]
 
 
@@ -233,17 +243,30 @@ def _key(row):
     return tuple(row[name] for name in KEY)
 
 
-def _mean_of_seeds(rows):
-    first = rows[0]
-    interval = SeedInterval(first["mean"], first["ci95_low"], first["ci95_high"], 1)
-    if len(rows) > 1:
-        interval = seed_interval([row["mean"] for row in rows])
+def _mean_of_seeds(rows, shared_clusters):
+    """One row of several seeds' means of actions, by the rule of `seed_statistics`.
+
+    Of the clusters each seed's own interval is all that is known. Shared clusters move the seeds'
+    means together, others cancel in part.
+    """
+    first, count = rows[0], len(rows)
+    mean = sum(row["mean"] for row in rows) / count
+    below = [row["mean"] - row["ci95_low"] for row in rows]
+    above = [row["ci95_high"] - row["mean"] for row in rows]
+    if shared_clusters:
+        below, above = sum(below) / count, sum(above) / count
+    else:
+        below, above = math.hypot(*below) / count, math.hypot(*above) / count
+    if count > 1:
+        seeds = seed_interval([row["mean"] for row in rows])
+        join = math.hypot if shared_clusters else max
+        below, above = join(below, mean - seeds.low), join(above, seeds.high - mean)
     return {
         **{name: first[name] for name in KEY},
-        "mean": interval.mean,
-        "ci95_low": interval.low,
-        "ci95_high": interval.high,
-        "seeds": interval.seeds,
+        "mean": mean,
+        "ci95_low": mean - below,
+        "ci95_high": mean + above,
+        "seeds": count,
         "n": sum(row["n"] for row in rows),
     }
 

@@ -10,12 +10,9 @@ draws, and says how often and by how much the coarse search missed the worst cas
 attack is one of Algorithm 2, on few images, for it takes as many calls of the network as the chain
 has steps: how much of a maximum over a random sampler is luck. One seed will do for these: they
 are about the search, not about the training.
-
-Textures are patterns, or the pictures of the folder that DI2POSE_TEXTURE_ROOT names (DTD).
 """
 
 import argparse
-import os
 import sys
 
 from di2pose_lib import ablations, action_rows, growth, inpainting_evaluation, protocols, stages
@@ -28,6 +25,7 @@ from di2pose_lib.checks import require
 from di2pose_lib.config import SOURCES
 from di2pose_lib.config_file import load_config, to_dict
 from di2pose_lib.estimators import CHAIN_STEPS, SOFT
+from di2pose_lib.evaluation import DI2POSE
 from di2pose_lib.experiment_runs import check_sources, run_each
 from di2pose_lib.files import fingerprint, locked
 from di2pose_lib.patch_grid import patch_grid
@@ -44,7 +42,6 @@ AGREEMENTS = {"agreement 40": 40, "agreement 80": 80}
 SAMPLERS = {"sampler 80": 80}
 ONE_SEED = (*AGREEMENTS, *SAMPLERS)
 NAMES = (OCCLUSION, GROWTH, ACTIONS, INPAINTING, *PATCHES, *ONE_SEED)
-TEXTURE_VARIABLE = "DI2POSE_TEXTURE_ROOT"
 
 ATTACKED = 200  # images
 AGREED = 50  # of them, evenly spaced: attacked with the full grid too
@@ -86,13 +83,7 @@ class Run:
             attack["agreed"] = AGREED
         if self.name in SAMPLERS:
             attack |= {"sampled": SAMPLED, "chain_steps": CHAIN_STEPS}
-        if _texture_folder() is not None:
-            attack["textures"] = open_textures(_texture_folder(), self._height).identity
         return attack
-
-    @property
-    def _height(self):
-        return self.config.data.image_size[0]
 
     def pipeline(self):
         """The finished pipeline where it is this run's, else one of its own in scratch/."""
@@ -157,7 +148,8 @@ class Run:
     def _sampler(self, found):
         """`advocc_rows` of a part of the attacked images, of the sampler itself."""
         test = found.data["test"]
-        (sampler,) = (c for c in found.contenders if c.in_detail and c.looked_into > 1)
+        own = [c for c in found.contenders if c.method == DI2POSE and c.in_detail]
+        (sampler,) = (c for c in own if c.looked_into > 1)
         grid, rows = patch_grid(SAMPLERS[self.name], test.image_size), _part(test, SAMPLED)
         records = self._attacked(sampler, test, grid, rows, COARSE_TO_FINE)
         return advocc_rows(records, test, grid, SAMPLER, *sampler[:2], *self._intervals())
@@ -167,7 +159,7 @@ class Run:
 
     def _attacked(self, contender, test, grid, rows, search):
         """The records of the attacked images."""
-        textures = open_textures(_texture_folder(), self._height)
+        textures = open_textures(None, test.image_size[0])
         predictor, seed = contender.predictor, self.config.seed
         attack = Attack(predictor, textures, grid, seed, DRAWS, FRESH_DRAWS)
         cost = expected_cost(attack, test, len(rows), search)
@@ -183,8 +175,8 @@ class Run:
 
 
 def _soft(found):
-    """The contender that is attacked: soft decoding."""
-    (soft,) = (c for c in found.contenders if c.estimator == SOFT)
+    """Di2Pose's contender that is attacked: soft decoding."""
+    (soft,) = (c for c in found.contenders if (c.method, c.estimator) == (DI2POSE, SOFT))
     return soft
 
 
@@ -192,10 +184,6 @@ def _part(test, count):
     """So many of the attacked images, evenly spaced."""
     attacked = protocols.spread_rows(test, ATTACKED)
     return attacked[protocols.spread_rows(attacked, count)]
-
-
-def _texture_folder():
-    return os.environ.get(TEXTURE_VARIABLE) or None
 
 
 def _trained_from(config):

@@ -62,7 +62,7 @@ class Evidence(NamedTuple):
     between: dict
     """{error: `SeedInterval` of the change from the chosen to the cheaper one, in %}."""
     separated: bool
-    """Whether the intervals tell the two apart: of one they say kept, of the other missed."""
+    """Whether the intervals tell the two apart: the chosen one kept, the cheaper one missed."""
 
 
 def seed_curves(source, split, seeds=SEEDS, root=None):
@@ -160,7 +160,7 @@ def evidence(runs, chosen):
         other,
         {error: excess for error, excess in over.items() if excess > 0},
         {error: paired_change(runs, error, cheaper, chosen) for error in DECIDE},
-        {own.verdict, other.verdict} == {KEPT, MISSED},
+        (own.verdict, other.verdict) == (KEPT, MISSED),
     )
 
 

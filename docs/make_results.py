@@ -77,7 +77,7 @@ def table():
         cells = [cell(results[data], method, estimator, protocol) for data, _, protocol in COLUMNS]
         lines.append(f"| {method} | {estimator} | " + " | ".join(cells) + " |")
     seeds = [
-        max((row["seeds"] for row in chosen(results[data], protocol=protocol)), default="–")
+        min((row["seeds"] for row in chosen(results[data], protocol=protocol)), default="–")
         for data, _, protocol in COLUMNS
     ]
     return [*lines, f"| *training seeds* | | {' | '.join(map(str, seeds))} |"]

@@ -164,12 +164,10 @@ def _write():
         path = ROOT / "pipelines" / pipeline / "dvc.yaml"
         listed = [f"- ../../{PACKAGE}/{module}.py\n" for module in program_modules(program)]
         section = re.compile(rf"(?:( +)- \.\./\.\./{PACKAGE}/\w+\.py\n)+")
-        text, count = section.subn(
-            lambda match, new=listed: "".join(match[1] + line for line in new),
-            path.read_text(encoding="utf-8"),
-        )
-        assert count == 1, program
-        path.write_text(text, encoding="utf-8")
+        text = path.read_text(encoding="utf-8")
+        *_, found = section.finditer(text)  # the last list is the program's
+        lines = "".join(found[1] + line for line in listed)
+        path.write_text(text[: found.start()] + lines + text[found.end() :], encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,14 @@ import math
 import pytest
 import torch
 
-from di2pose_lib.comparisons import T_QUANTILES, SeedInterval, seed_interval, verdict
+from di2pose_lib.comparisons import (
+    T_QUANTILES,
+    SeedInterval,
+    corrected,
+    seed_interval,
+    student_quantile,
+    verdict,
+)
 
 
 def test_the_interval_of_three_seeds_by_hand():
@@ -52,3 +59,23 @@ def test_verdicts(differences, words):
 def test_no_seeds_and_too_many_are_refused(values):
     with pytest.raises(ValueError, match=f"`values` must be 1 to 11 seeds; got {len(values)}"):
         seed_interval(values)
+
+
+def test_student_quantiles_are_those_of_the_tables():
+    for freedom, tabled in enumerate(T_QUANTILES, start=1):
+        assert student_quantile(0.975, freedom) == pytest.approx(tabled, abs=6e-4)
+    assert student_quantile(0.995, 2) == pytest.approx(9.925, abs=1e-3)
+    assert student_quantile(0.95, 30) == pytest.approx(1.697, abs=1e-3)
+    with pytest.raises(ValueError, match=r"`probability` must lie in \(0.5, 1\); got 0.5"):
+        student_quantile(0.5, 2)
+
+
+def test_an_interval_of_several_comparisons_is_wider_about_the_same_mean():
+    one = seed_interval([1.0, 2.0, 3.0])
+    assert corrected(one, 1) == pytest.approx(one, abs=2e-3)
+    four = corrected(one, 4)
+    assert four.mean == 2 and four.high - 2 == 2 - four.low
+    assert four.high - 2 == pytest.approx(8.860 / 3**0.5, abs=2e-3)
+    assert corrected(seed_interval([1.0]), 4).seeds == 1
+    with pytest.raises(ValueError, match="`comparisons` must be at least 1; got 0"):
+        corrected(one, 0)

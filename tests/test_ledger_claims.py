@@ -48,7 +48,7 @@ def test_a_favourite_holds_where_every_other_setting_is_worse_and_the_nearest_sh
     assert found.effect.mean == pytest.approx(1.1)
     assert found.effect.low == pytest.approx(1.1 - half)
     assert found.effect.high == pytest.approx(1.1 + half)
-    assert found.what == "ablation 3a: X = 5 above X = 3, the nearest of 2"
+    assert found.what == "ablation 3a: X = 5 above X = 3, the lowest of 2"
     assert ask(root, "ablation | 3a | X = 1").effect.mean == pytest.approx(3.1)
     assert ask(root, "ablation | 3a", "mocap").status == "not run yet"
 
@@ -59,6 +59,32 @@ def test_a_favourite_fails_where_one_setting_is_surely_better(root):
     assert found.verdict == FAILS and found.effect.mean == pytest.approx(-0.9)
     assert "X = 1 above X = 3" in found.what
     assert ask(root, "ablation | 3a | X = 5").verdict == UNDECIDED
+
+
+def test_a_favourite_fails_by_an_interval_for_all_settings_together(root):
+    """The better one of two by luck: its own interval lies below 0, theirs together does not."""
+    put_table(root, "3a", {0: (9.0, 10.25, 11.5), 1: (10.0, 11.0, 12.0), 2: (10.0, 11.0, 13.0)})
+    found = ask(root, "ablation | 3a")
+    half = 6.2053 * 0.25 / math.sqrt(3)
+    assert found.verdict == UNDECIDED and found.what.endswith("interval of all together")
+    assert found.effect.low == pytest.approx(-0.75 - half, abs=1e-3)
+    assert ask(root, "ablation | 3a | X = 1").verdict == FAILS, "named alone it is one comparison"
+
+
+def test_at_most_is_a_margin_in_the_rows_own_unit(root):
+    usual = {"protocol": "clean", "level": 0.0, "metric": "poses_beyond_limits_percent"}
+    own = row(2.0, 1.7, 2.3, **usual)
+    truth = row(1.5, 1.4, 1.6, **usual, method="ground truth", estimator="")
+    text = "plausibility; protocol=clean; metric=poses_beyond_limits_percent"
+    text = f"{text} | {text}; method=ground truth; estimator="
+    put_rows(root, "synthetic", "plausibility", [own, truth])
+    found = ask(root, f"at most | 1 | {text}")
+    assert (found.verdict, found.unit) == (HOLDS, "%")
+    wide = math.hypot(0.3, 0.1)
+    assert found.effect.mean == pytest.approx(0.5)
+    assert found.effect[1:3] == pytest.approx((0.5 - wide, 0.5 + wide))
+    put_rows(root, "synthetic", "plausibility", [own, {**truth, "mean": 0.0, "ci95_low": 0.0}])
+    assert ask(root, f"at most | 1 | {text}").effect.mean == pytest.approx(-1.0)
 
 
 def test_a_favourite_is_undecided_with_two_seeds_and_not_run_where_a_setting_is_missing(root):

@@ -4,7 +4,6 @@ import json
 
 import pytest
 import torch
-from PIL import Image
 from test_ablation_runs import TINY
 
 from di2pose_lib import (
@@ -27,8 +26,6 @@ from di2pose_lib.protocol_runs import (
     GALLERY,
     NAMES,
     ONE_SEED,
-    PATCHES,
-    SAMPLERS,
     Run,
     main,
     planned,
@@ -182,22 +179,6 @@ def test_the_sampler_itself_is_attacked_on_few_images(root):
     found = {r["metric"]: r["mean"] for r in rows if r["level"] == 80}
     excess = found["mpjpe_mm"] - found[f"mpjpe_mm, {FRESH}"]
     assert found[f"mpjpe_mm, {BIAS}"] == pytest.approx(excess)
-
-
-def test_other_textures_are_other_runs_and_those_without_attacks_are_the_same(
-    tmp_path, monkeypatch
-):
-    def paths():
-        return {name: Run(tiny(), name, "synthetic", 2, tmp_path).row_path for name in NAMES}
-
-    patterns = paths()
-    Image.new("RGB", (64, 64)).save(tmp_path / "grey.png")
-    monkeypatch.setenv(protocol_runs.TEXTURE_VARIABLE, str(tmp_path))
-    changed = {name for name, path in paths().items() if path != patterns[name]}
-    assert changed == {*PATCHES, *AGREEMENTS, *SAMPLERS}
-    monkeypatch.setenv(protocol_runs.TEXTURE_VARIABLE, str(tmp_path / "none"))
-    with pytest.raises(ValueError, match="texture folder .*none does not exist"):
-        paths()
 
 
 def test_rows_of_seeds_can_be_joined(root):
