@@ -1,6 +1,7 @@
 """Results of the protocols: made-up row files of several seeds, joined and written."""
 
 import json
+import math
 import re
 import shutil
 
@@ -358,3 +359,20 @@ def test_without_an_attack_there_is_no_gallery(root):
     put(root, "occlusion", "synthetic", 2, occlusion(2.0))
     write("synthetic", root)
     assert not (root / "results" / "lesson" / "synthetic" / "advocc_gallery.json").exists()
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_mean_of_actions_is_as_unsure_as_its_seeds_and_its_clusters(shared):
+    """Seeds at 69, 70 and 71, each unsure by 4 mm for its clusters."""
+    rows = [
+        {**by_actions(mean), "ci95_low": mean - 4.0, "ci95_high": mean + 4.0}
+        for mean in (69.0, 70.0, 71.0)
+    ]
+    seeds = 4.303 / 3**0.5
+    clusters = 4.0 if shared else 4.0 / 3**0.5
+    wanted = math.hypot(seeds, clusters) if shared else max(seeds, clusters)
+    found = protocol_results._mean_of_seeds(rows, shared)
+    assert (found["mean"], found["seeds"], found["n"]) == (70.0, 3, 12)
+    assert found["ci95_high"] - 70 == 70 - found["ci95_low"] == pytest.approx(wanted)
+    one = protocol_results._mean_of_seeds(rows[:1], shared)
+    assert (one["ci95_low"], one["ci95_high"], one["seeds"]) == (65.0, 73.0, 1)
