@@ -1,8 +1,8 @@
 """Intervals of means over several training seeds, each with its own clusters of test images.
 
 Two things make such a mean uncertain: how training happened to go, and which people or recordings
-were tested. Three seeds are too few to resample: where they differ most, their percentile interval
-holds the truth only four times in five. So the seeds' part is Student's interval of their means,
+were tested. Three seeds are too few to resample: a percentile interval of their means cannot reach
+beyond the outermost, however few they are. So the seeds' part is Student's interval of their means,
 and the clusters' part a bootstrap of clusters alone. How both are joined depends on what the seeds
 share.
 """

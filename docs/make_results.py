@@ -9,6 +9,7 @@ import csv
 from pathlib import Path
 
 from di2pose_lib import (
+    ablation_runs,
     ablation_tables,
     ablations,
     estimators,
@@ -119,9 +120,11 @@ def _best_tokenizer():
                 f"{_over_seeds(best.error)} on {data} data ({_seeds(best.error.seeds)}; "
                 f"codes used {details[2]:.0f} %)"
             )
-    line = (
-        "* The most exact tokenizer (204 tokens of 1000 codes, notebook 07) rebuilds unseen people"
-    )
+    (setting,) = ablations.BEST.settings
+    base = load_config(ROOT / ablation_runs.PARAMS)
+    sizes = ablations.changed(base, setting.changes).tokenizer.sizes
+    what = f"{sizes.num_tokens} tokens of {sizes.num_codes} codes, notebook 07"
+    line = f"* The most exact tokenizer ({what}) rebuilds unseen people"
     return [f"{line} to {' and '.join(each)}."] if each else []
 
 
