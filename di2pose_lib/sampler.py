@@ -10,6 +10,7 @@ import math
 import numbers
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from di2pose_lib import draws
@@ -259,25 +260,31 @@ def _k_start_probs(schedule, logits, k_s, temperature, truncation):
     return probs if truncation == 1 else _truncate(probs, truncation)
 
 
-def _truncate(probs, share, num=64):
-    """`probs` (..., C), in place, over the most probable codes that together reach `share`.
-
-    Most often the first `num` do; to sort all codes takes far longer.
-    """
-    num = min(num, probs.shape[-1])
-    ranked = probs.topk(num, dim=-1).values
-    reached = ranked.cumsum(dim=-1)
-    kept = (1 + (reached < share).sum(dim=-1, keepdim=True)).clamp_max(num)  # (..., 1) codes
+def _truncate(probs, share):
+    """`probs` (..., C), in place, over the most probable codes that together reach `share`."""
+    ranked = _descending(probs)
+    below = ranked[..., :64].cumsum(dim=-1) < share  # most often so many reach it
+    kept = 1 + below.sum(dim=-1, keepdim=True)
+    if bool(below[..., -1].any()):
+        more = (ranked[below[..., -1]].cumsum(dim=-1) < share).sum(dim=-1, keepdim=True)
+        kept[below[..., -1]] = (1 + more).clamp_max(probs.shape[-1])
     least = ranked.gather(-1, kept - 1)
-    room = kept - (ranked > least).sum(dim=-1, keepdim=True)  # for codes as probable as `least`
-    short = reached[..., -1] < share
-    if num < probs.shape[-1] and bool(short.any()):
-        probs[short] = _truncate(probs[short], share, 4 * num)
-        least[short] = 0  # nothing more to take away
-    tied = probs == least
-    beyond = tied & (tied.cumsum(dim=-1, dtype=torch.int32) > room)  # of equals the lower stay
-    probs.masked_fill_((probs < least) | beyond, 0)
+    after = ranked.gather(-1, kept.clamp_max(probs.shape[-1] - 1))
+    split = ((after == least) & (kept < probs.shape[-1]))[..., 0]  # equals on both sides
+    probs.masked_fill_(probs < least, 0)
+    if bool(split.any()):  # of equals the lower stay
+        room = kept[split] - (ranked[split] > least[split]).sum(dim=-1, keepdim=True)
+        tied = probs[split] == least[split]
+        beyond = tied & (tied.cumsum(dim=-1, dtype=torch.int32) > room)
+        probs[split] = probs[split].masked_fill(beyond, 0)
     return probs.div_(probs.sum(dim=-1, keepdim=True))
+
+
+def _descending(probs):
+    """`probs` (..., C) sorted, the most probable first."""
+    if probs.device.type == "cpu":  # where numpy sorts several times faster than torch
+        return torch.from_numpy(np.sort(probs.numpy(), axis=-1)).flip(-1)
+    return probs.sort(dim=-1, descending=True).values
 
 
 def _put_certain_codes(probs, schedule, k_s, known):

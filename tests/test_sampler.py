@@ -340,6 +340,24 @@ def test_of_equally_probable_codes_truncation_keeps_the_lower():
     assert probs.tolist() == [0, 0.5, 0, 0.5, 0]
 
 
+def test_each_token_is_truncated_by_itself():
+    laws = torch.tensor([[0.25, 0.25, 0.25, 0.25], [0.1, 0.6, 0.1, 0.2], [0.3, 0.3, 0.4, 0.0]])
+    wanted = torch.tensor([[1, 1, 0, 0], [0, 1, 0, 0], [1, 0, 1, 0]]) * laws
+    result = sample_with_probs(
+        lambda k_s, step, condition: laws.log()[None],
+        OccludeReplaceSchedule(4, 3),
+        None,
+        3,
+        1,
+        seeded(),
+        batch_size=1,
+        truncation=0.5,
+    )
+    torch.testing.assert_close(
+        result.k_start_probs[0], wanted / wanted.sum(dim=-1, keepdim=True), rtol=1e-6, atol=0
+    )
+
+
 @pytest.mark.parametrize("spread", [0.0, 0.1, 1.0, 5.0])
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.86, 0.999])
 def test_truncation_of_many_codes_is_that_of_sorting_them(spread, share):
