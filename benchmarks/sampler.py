@@ -117,6 +117,7 @@ def main():
     where = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.set_num_threads(1)
     cases = {
+        "lesson, one sample": (LESSON, 1, 1, 20, 9, OPTIONS),
         "lesson, 8 samples of one image": (LESSON, 1, 8, 10, 5, OPTIONS),
         "lesson, batch 64": (LESSON, 8, 8, 4, 3, OPTIONS),
         "paper, one sample": (PAPER, 1, 1, 2, 3, {"default": {}}),

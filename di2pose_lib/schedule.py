@@ -25,6 +25,16 @@ class Rates(NamedTuple):
     gamma: torch.Tensor
 
 
+def rates_between(earlier, later):
+    """Rates from step u to step s > u, of the cumulative ones at u and at s; exact."""
+    seen_u, seen_s = 1 - earlier.gamma, 1 - later.gamma
+    # u < S, so no divisor vanishes. β is (1 − α − γ) / C brought to one denominator: never
+    # negative, and exactly 0 without replacement.
+    beta = (later.beta * seen_u - earlier.beta * seen_s) / (seen_u * earlier.alpha)
+    gamma = (later.gamma - earlier.gamma) / seen_u
+    return Rates(later.alpha / earlier.alpha, beta, gamma)
+
+
 class OccludeReplaceSchedule:
     """Rates of the forward chain, linear in s on the cumulative quantities.
 
@@ -102,13 +112,7 @@ class OccludeReplaceSchedule:
         Returns:
             Rates, float64, of the steps' shape and device.
         """
-        alpha_bar_u, beta_bar_u, gamma_bar_u = self.cumulative_rates(prev_step)
-        alpha_bar_s, beta_bar_s, gamma_bar_s = self.cumulative_rates(step)
-        seen_u, seen_s = 1 - gamma_bar_u, 1 - gamma_bar_s
-        # u < S, so no divisor vanishes. β is (1 − α − γ) / C brought to one denominator: never
-        # negative, and exactly 0 without replacement.
-        beta = (beta_bar_s * seen_u - beta_bar_u * seen_s) / (seen_u * alpha_bar_u)
-        return Rates(alpha_bar_s / alpha_bar_u, beta, (gamma_bar_s - gamma_bar_u) / seen_u)
+        return rates_between(self.cumulative_rates(prev_step), self.cumulative_rates(step))
 
     def check_steps(self, step, batch, device, name="step", low=1):
         """An int, or int64 (B,), in [low, S] as an int64 (B,) tensor on `device`.
@@ -117,7 +121,10 @@ class OccludeReplaceSchedule:
             ValueError: another shape or dtype, or a step out of range.
         """
         if not isinstance(step, torch.Tensor):
-            step = torch.tensor(as_integer(name, step)).expand(batch)
+            step = as_integer(name, step)
+            wanted = f"[{low}, {self.num_steps}]"
+            require(low <= step <= self.num_steps, f"`{name}` must lie in {wanted}; got {step}")
+            return torch.full((batch,), step, device=device)
         check_tensor(name, step, (batch,), "int64")
         check_range(name, step, low, self.num_steps)
         return step.to(device)

@@ -18,6 +18,7 @@ from di2pose_lib.schedule import (
     OccludeReplaceSchedule,
     Rates,
     cumulative_transition_matrix,
+    rates_between,
     transition_matrix,
 )
 
@@ -134,20 +135,19 @@ def posterior_factors(schedule, k_s, step, prev_step=None, k_start=None):
     num_codes = schedule.num_codes
     batch, num_tokens = _check_tokens("k_s", k_s, num_codes)
     prev_step, step = schedule.check_strides(step, prev_step, batch, k_s.device)
-    alpha, beta, gamma = (rate[:, None] for rate in schedule.stride_rates(prev_step, step))
-    alpha_bar_s, beta_bar_s, gamma_bar_s = _cumulative(schedule, step)
-    alpha_bar_u, beta_bar_u, gamma_bar_u = _cumulative(schedule, prev_step)
+    earlier, later = _cumulative(schedule, prev_step), _cumulative(schedule, step)
+    alpha, beta, gamma = rates_between(earlier, later)
     is_occ = k_s == num_codes
     factors = PosteriorFactors(
         same=k_s.clamp_max(num_codes - 1),
-        likelihood_same=torch.where(is_occ, gamma_bar_s, alpha_bar_s + beta_bar_s),
-        likelihood_other=torch.where(is_occ, gamma_bar_s, beta_bar_s),
+        likelihood_same=torch.where(is_occ, later.gamma, later.alpha + later.beta),
+        likelihood_other=torch.where(is_occ, later.gamma, later.beta),
         onward_same=torch.where(is_occ, gamma, alpha + beta),
         onward_other=torch.where(is_occ, gamma, beta),
-        keep=alpha_bar_u.expand_as(k_s),
-        spread=beta_bar_u.expand_as(k_s),
-        # gamma_bar_s = 0 with Occ is refused below; the clamp keeps the other branch finite
-        occ=torch.where(is_occ, gamma_bar_u / gamma_bar_s.clamp_min(1e-300), 0.0),
+        keep=earlier.alpha.expand_as(k_s),
+        spread=earlier.beta.expand_as(k_s),
+        # γ̄_s = 0 with Occ is refused below; the clamp keeps the other branch finite
+        occ=torch.where(is_occ, earlier.gamma / later.gamma.clamp_min(1e-300), 0.0),
     )
     if k_start is None:
         likelihood = factors.likelihood_same  # never below likelihood_other
