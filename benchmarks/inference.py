@@ -3,7 +3,8 @@
 `python benchmarks/inference.py [OUT.json]`: float32 on all cores, or on the GPU where there is
 one. The networks are untrained: their sizes alone count. A pose costs one pass of the encoder,
 one reverse step for each step of inference, and one decoding; the parts are timed in turns, and
-the ratio of 64 to one is of one run.
+the ratio of 64 to one is of one run. Steps are those of Algorithm 2, and where the parameters
+let the tokens of which the network is most confident leave Occ first, steps of that kind too.
 """
 
 import json
@@ -19,11 +20,13 @@ from di2pose_lib.config_file import load_config
 from di2pose_lib.diffusion_training import make_denoiser, make_schedule
 from di2pose_lib.encoder import ImageEncoder
 from di2pose_lib.sampler import sample
+from di2pose_lib.step_choice import PER_POSE, RANDOM
 from di2pose_lib.tokenizer import PoseTokenizer
 
 ROOT = Path(__file__).resolve().parent.parent
 STEPS = (1, 2, 4, 8, 16, 25, 50, 100)
 BATCHES = (1, 64)
+REVERSE_STEP = {order: f"reverse step, {order} order" for order in PER_POSE}
 CASES = {  # name: parameters, turns, reverse steps that are timed
     "lesson": ("params.yaml", 5, 8),
     "paper": ("pipelines/paper/params.yaml", 2, 1),
@@ -42,7 +45,7 @@ def milliseconds(config, batch, turns, steps, where):
     tokens = torch.zeros(batch, num_tokens, dtype=torch.int64, device=where)
     memory = denoiser.condition_memory(features)
 
-    def reverse():
+    def reverse(order):
         generators = [torch.Generator().manual_seed(row) for row in range(batch)]
         sample(
             denoiser,
@@ -53,14 +56,16 @@ def milliseconds(config, batch, turns, steps, where):
             generators,
             batch_size=batch,
             device=where,
+            order=order,
         )
 
     parts = {
         "encoder": lambda: encoder(images),
         "condition": lambda: denoiser.condition_memory(features),
-        "reverse step": reverse,
         "decoding": lambda: tokenizer.decode(tokens),
     }
+    for order in {RANDOM, config.evaluation.step_order}:
+        parts[REVERSE_STEP[order]] = lambda order=order: reverse(order)
     spent = {name: [] for name in parts}
     for turn in range(turns + 1):
         for name, part in parts.items():
@@ -69,8 +74,19 @@ def milliseconds(config, batch, turns, steps, where):
             if turn:
                 spent[name].append(1e3 * (_now(where) - started))
     medians = {name: statistics.median(each) for name, each in spent.items()}
-    medians["reverse step"] /= steps
-    return medians
+    return {
+        name: ms / steps if name in REVERSE_STEP.values() else ms for name, ms in medians.items()
+    }
+
+
+def by_steps(parts, batch):
+    """{key of the result: {steps: ms per pose}}, for each order of the tokens that was timed."""
+    once = sum(ms for part, ms in parts.items() if part not in REVERSE_STEP.values())
+    return {
+        PER_POSE[order]: {str(count): (once + count * parts[part]) / batch for count in STEPS}
+        for order, part in REVERSE_STEP.items()
+        if part in parts
+    }
 
 
 def main():
@@ -89,16 +105,11 @@ def main():
         for batch in BATCHES:
             with torch.no_grad():
                 parts = milliseconds(config, batch, turns, steps, where)
-            once = sum(ms for part, ms in parts.items() if part != "reverse step")
             result["cases"][name][str(batch)] = {
                 "ms_for_the_batch": parts,
-                "ms_per_pose_by_steps": {
-                    str(count): (once + count * parts["reverse step"]) / batch for count in STEPS
-                },
+                **by_steps(parts, batch),
             }
-        one, many = (
-            result["cases"][name][str(batch)]["ms_per_pose_by_steps"]["25"] for batch in BATCHES
-        )
+        one, many = (result["cases"][name][str(batch)][PER_POSE[RANDOM]]["25"] for batch in BATCHES)
         result["cases"][name]["one_over_64_at_25_steps"] = one / many
         print(name, json.dumps(result["cases"][name], indent=1), flush=True)
     if len(sys.argv) > 1:

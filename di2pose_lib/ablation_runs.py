@@ -33,6 +33,7 @@ from di2pose_lib.training import fit
 
 PARAMS = "pipelines/ablations/params.yaml"  # seen from the repository's top folder
 SEEDS = (3, 4, 5)  # not those with which sizes and rates were chosen
+SETTLING = 200  # batches in which a learned codebook follows the averaged weights
 DIGITS = 3  # of errors in mm: rows stay small
 
 # The sections of the parameters that an artefact depends on, besides the seed.
@@ -145,11 +146,11 @@ def _designed_tokenizer(pipeline, design):
 
 
 @torch.no_grad()
-def _settle_codebook(tokenizer, train, config, batches=200):
+def _settle_codebook(tokenizer, train, config):
     """Let a codebook follow the averaged weights, which `fit` put in place of the last ones."""
     quantizer, where = tokenizer.quantizer, next(tokenizer.parameters()).device
     quantizer.dead_share = 0.0  # nothing is revived any more
-    for batch in range(batches):
+    for batch in range(SETTLING):
         generator = generator_for(config.seed, "settle codebook", batch)
         rows = torch.randint(
             len(train), (config.tokenizer.optimizer.batch_size,), generator=generator

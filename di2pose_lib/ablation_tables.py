@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import math
 import statistics
 from typing import NamedTuple
 
@@ -159,20 +160,39 @@ def markdown_rows(table, sources, root=None):
     return columns, rows
 
 
+def _even_use(row):
+    """Share of the codes that as many draws as a row's poses have tokens would use if even."""
+    tokenizer = row["from"].get("design") or row["from"]["tokenizer"]["sizes"]
+    codes = tokenizer.get("codebook_size") or math.prod(tokenizer["levels"])
+    return 1 - (1 - 1 / codes) ** (tokenizer["num_tokens"] * sum(row["images"]))
+
+
+def _mean_of_several(row, name):
+    """The mean of samples where there are several."""
+    if row["from"]["evaluation"]["num_hypotheses"] == 1:
+        raise KeyError(name)
+    return row_error(row, name)
+
+
 # What a row holds besides its table's primary metric: {column: reader of a row}.
 _OF_TOKENIZERS = {
     "PA-MPJPE, mm": lambda row: row_error(row, "reconstruction, pa_mpjpe_mm"),
     "bone lengths, mm": lambda row: row_error(row, "reconstruction, bone_length_mm"),
     "codes used, %": lambda row: 100 * row["code_use"]["codes_used_share"],
+    "by an even draw, %": lambda row: 100 * _even_use(row),
     "perplexity": lambda row: row["code_use"]["code_perplexity"],
     "levels used, %": lambda row: 100 * row["code_use"]["levels_used_share"],
     "entropy of the levels, %": lambda row: 100 * row["code_use"]["level_entropy_share"],
 }
 _OF_DENOISERS = {
-    f"{estimator}, {occlusion}": lambda row, name=f"{estimator}, {occlusion}, mpjpe_mm": row_error(
-        row, name
+    f"{estimator}, {occlusion}": lambda row, read=read, name=f"{estimator}, {occlusion}": read(
+        row, f"{name}, mpjpe_mm"
     )
-    for estimator in (estimators.ONE_SAMPLE, estimators.MEAN, estimators.SOFT)
+    for estimator, read in (
+        (estimators.ONE_SAMPLE, row_error),
+        (estimators.MEAN, _mean_of_several),
+        (estimators.SOFT, row_error),
+    )
     for occlusion in evaluation.CONDITIONS
 }
 
@@ -180,8 +200,10 @@ _OF_DENOISERS = {
 def markdown_details(table, source, seeds=SEEDS, root=None):
     """(columns, rows) of the other things that a table's rows hold, means over the seeds.
 
-    A dash stands where no row has it: soft decoding where nothing is occluded, the levels of
-    a learned codebook.
+    A dash stands where no row has it: soft decoding where nothing is occluded, a mean where one
+    sample was drawn, the levels of a learned codebook and of the designs beside it. Codes are
+    counted on the test poses alone, so even the evenest use of many codes would leave some out:
+    "by an even draw" says what is then to be expected.
     """
     readers = _OF_TOKENIZERS if table.kind == TOKENIZER else _OF_DENOISERS
     rows = []

@@ -11,7 +11,7 @@ WIDTH, HEIGHT = 720, 480  # pixels
 def curve_figure(curves, times, title, error="one_sample_mm", label="MPJPE, mm"):
     """Error over the number of reverse steps, a line for each way to go them.
 
-    The axis above the figure says how long these steps take.
+    The axis above the figure says how long these steps take in random order.
 
     Args:
         curves: {way: {"steps": [...], error: [...]}}, errors in mm.
@@ -60,7 +60,7 @@ def _add_time_axis(figure, steps, times):
     figure.add_scatter(xaxis="x2", mode="markers", **nothing)
     figure.update_layout(
         xaxis2={
-            "title": {"text": f"ms per pose: {rows}"},
+            "title": {"text": f"ms per pose in random order: {rows}"},
             "type": "log",
             "tickvals": steps,
             "ticktext": lines,

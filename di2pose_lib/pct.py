@@ -103,7 +103,7 @@ def design_report(tokenizer, pose):
     """Reconstruction errors (mm) and code use of a `DesignedTokenizer` on poses (n, J, 3).
 
     The names are those of `tokenizer_training.reconstruction_report`; a learned codebook
-    has no levels, so their share is left out.
+    has no levels, so what is said of them is left out, for those that have some too.
     """
     tokens = tokenizer.encode(pose)
     rebuilt = tokenizer.decode(tokens)

@@ -24,7 +24,11 @@ SHARE = 0.99  # of the reference's quality that is to be kept
 ALLOWED = 100 * (1 / SHARE - 1)  # %: so much may an error lie above its reference
 KEPT, MISSED, UNDECIDED = "kept", "missed", "undecided"
 BENCHMARK = "benchmarks/results/inference_cpu.json"
-SAMPLER_BENCHMARK = "benchmarks/results/sampler_cpu.json"
+RANDOM = "random"
+PER_POSE = {  # the sampler's `order`: where the benchmark has ms per pose by the number of steps
+    RANDOM: "ms_per_pose_by_steps",
+    "confidence": "ms_per_pose_by_steps_confident_first",
+}
 
 
 class Candidate(NamedTuple):
@@ -177,22 +181,23 @@ def configured(evaluation):
     return Candidate(ways[0], evaluation.num_inference_steps)
 
 
-def times_per_pose(scale, root=None):
+def times_per_pose(scale, order=RANDOM, root=None):
     """{pictures at once: {steps: ms per pose}} of the committed benchmark, from picture to pose.
 
-    Its steps are the chain's: `confidence_cost` says how much longer are those that begin with
-    the confident tokens.
+    Args:
+        scale: "lesson" or "paper".
+        order: a key of `PER_POSE`; "paper" is timed in random order alone.
     """
     cases = read_json((root or project_root()) / BENCHMARK)["cases"][scale]
     return {
-        int(batch): {int(steps): ms for steps, ms in case["ms_per_pose_by_steps"].items()}
+        int(batch): {int(steps): ms for steps, ms in case[PER_POSE[order]].items()}
         for batch, case in cases.items()
         if batch.isdigit()
     }
 
 
-def confidence_cost(case, root=None):
-    """% by which confident tokens first make a step longer, in a case of the benchmark."""
-    options = read_json((root or project_root()) / SAMPLER_BENCHMARK)["cases"][case]["options"]
-    plain, confident = (1 + options[o]["sampler_over_denoiser"] for o in ("default", "confidence"))
-    return 100 * (confident / plain - 1)
+def candidate_times(candidate, scale, root=None):
+    """{pictures at once: ms per pose} of a `Candidate`, in its own order of the tokens."""
+    order = WAYS[candidate.way].get("order", RANDOM)
+    times = times_per_pose(scale, order, root)
+    return {batch: by_steps[candidate.steps] for batch, by_steps in times.items()}

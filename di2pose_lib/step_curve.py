@@ -1,8 +1,8 @@
 """How few reverse steps will do? Errors of poses drawn in few and in many steps.
 
-MPJPE alone would not tell: a sample whose tokens were drawn without seeing each other is nearer
-to the mean of all answers, and so may err less, and be no body. Hence the error of its bones'
-lengths stands beside it.
+MPJPE alone might not tell: a sample whose tokens were drawn without seeing each other can be
+nearer to the mean of all answers, and so err less, and be no body. Hence the error of its bones'
+lengths stands beside it; notebook 07 says whether that happens.
 """
 
 import torch

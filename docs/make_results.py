@@ -159,15 +159,19 @@ def _time(milliseconds):
     return f"{milliseconds / 1000:.0f} s"
 
 
-def _per_pose(inference):
-    """Milliseconds for a pose of one picture and of 64 at once, in 25 steps, by scale."""
+def _per_pose():
+    """Times of a pose by Algorithm 2, by scale, and by the default of scale lesson."""
     each = []
     for scale in PARAMS:
-        one, many = (
-            inference["cases"][scale][batch]["ms_per_pose_by_steps"]["25"] for batch in ("1", "64")
-        )
-        each.append(f"{_time(one)} for one picture and {_time(many)} each for 64 at scale {scale}")
-    return f"A pose in 25 steps of inference takes {'; '.join(each)}."
+        times = step_choice.times_per_pose(scale, root=ROOT)
+        one, many = (_time(times[batch][estimators.CHAIN_STEPS]) for batch in (1, 64))
+        each.append(f"{one} for one picture and {many} each for 64 at scale {scale}")
+    default = step_choice.configured(load_config(ROOT / PARAMS["lesson"]).evaluation)
+    times = step_choice.candidate_times(default, "lesson", ROOT)
+    return (
+        f"A pose by Algorithm 2 in {estimators.CHAIN_STEPS} steps takes {'; '.join(each)}; by "
+        f"lesson's default, {default}, {_time(times[1])} and {_time(times[64])}."
+    )
 
 
 def _samplers(sampler):
@@ -175,12 +179,13 @@ def _samplers(sampler):
     each = []
     for scale, params in PARAMS.items():
         own = load_config(ROOT / params).evaluation
-        case = next(case for name, case in sampler["cases"].items() if name.startswith(scale))
+        cases = [case for name, case in sampler["cases"].items() if name.startswith(scale)]
         option, order = SAMPLED[own.step_order, own.step_spacing]
-        share = case["options"][option]["sampler_over_denoiser"]
+        share = max(case["options"][option]["sampler_over_denoiser"] for case in cases)
         shown = f"{share:.0%}" if share >= 0.01 else f"{share:.1%}"
         each.append(f"{shown} at scale {scale} ({order})")
-    return f"The sampler itself adds to the denoiser's time {', '.join(each)}, on one thread."
+    adds = "The sampler itself adds to the denoiser's time at most"
+    return f"{adds} {', '.join(each)}, on one thread."
 
 
 def _training(training):
@@ -189,9 +194,12 @@ def _training(training):
         training["cases"][name]["share_of_the_products_rate"]
         for name in ("lesson", "the paper's width, two layers")
     )
+    parts = training["cases"]["lesson"]["profile"]
     return (
-        f"Training reaches {lesson:.0%} of its matrix products' own rate at scale lesson, "
-        f"{width:.0%} at the paper's width."
+        f"Training reaches {lesson:.0%} of its matrix products' own rate at scale lesson (where "
+        f"{parts['matrix products']:.0%} of its time goes to them, {parts['loss']:.0%} to the "
+        f"loss, {parts['everything else']:.0%} mostly to sums and copies), {width:.0%} at the "
+        "paper's width."
     )
 
 
@@ -208,9 +216,8 @@ def _attacks(advocc):
 def speed():
     """Lines on what the benchmarks measured, in Markdown."""
     folder = ROOT / "benchmarks" / "results"
-    loss, sampler, repro, inference, training = (
-        read_json(folder / f"{name}_cpu.json")
-        for name in ("loss", "sampler", "repro", "inference", "training")
+    loss, sampler, repro, training = (
+        read_json(folder / f"{name}_cpu.json") for name in ("loss", "sampler", "repro", "training")
     )
     advocc = folder / "advocc_cpu.json"
     attacks = [_attacks(read_json(advocc))] if advocc.is_file() else []
@@ -222,7 +229,7 @@ def speed():
         f"of cross entropy on the same logits and {loss['extra_memory_over_logits']:.1f} × their "
         f"bytes; the usual dense formulation takes {loss['dense_over_loss']:.0f} × as long as it.",
         f"* {_training(training)} {_samplers(sampler)}",
-        " ".join([f"* {_per_pose(inference)}", *attacks]),
+        " ".join([f"* {_per_pose()}", *attacks]),
     ]
 
 

@@ -206,15 +206,18 @@ def test_the_gradient_agrees_with_finite_differences(chain):
 
 @rates
 @pytest.mark.parametrize("scale", [0.0, 1.0, 200.0])
-def test_float32_gradients_are_finite_and_close_to_float64(final_rates, scale):
+@pytest.mark.parametrize(
+    ("dtype", "atol", "rtol"), [(torch.float32, 1e-6, 1e-3), (torch.bfloat16, 1e-6, 1e-2)]
+)
+def test_gradients_are_finite_and_close_to_float64(dtype, atol, rtol, final_rates, scale):
     schedule, (logits, *rest) = random_case(64, 100, final_rates, scale=scale)
-    grads = []
-    for dtype in (torch.float64, torch.float32):
-        leaf = logits.float().to(dtype).requires_grad_()
+    rounded, grads = logits.to(dtype), []
+    for leaf in (rounded.double().requires_grad_(), rounded.clone().requires_grad_()):
         diffusion_loss(schedule, leaf, *rest).loss.backward()
-        assert leaf.grad.isfinite().all()
+        assert leaf.grad.isfinite().all() and leaf.grad.dtype == leaf.dtype
         grads.append(leaf.grad.double())
-    torch.testing.assert_close(grads[1], grads[0], atol=1e-6, rtol=1e-3)
+    assert grads[0].abs().max() > 1e-4
+    torch.testing.assert_close(grads[1], grads[0], atol=atol, rtol=rtol)
 
 
 @rates

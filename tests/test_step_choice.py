@@ -18,7 +18,7 @@ from di2pose_lib.step_choice import (
     Candidate,
     beside_reference,
     candidates,
-    confidence_cost,
+    candidate_times,
     configured,
     evidence,
     next_cheaper,
@@ -179,12 +179,20 @@ def test_a_configurations_way_is_found_and_one_without_a_curve_is_refused():
 def test_times_are_the_benchmarks(tmp_path):
     folder = tmp_path / "benchmarks" / "results"
     folder.mkdir(parents=True)
-    case = {"1": {"ms_per_pose_by_steps": {"1": 5.0, "2": 8.0}}, "one_over_64_at_25_steps": 2.0}
+    times = {
+        "ms_per_pose_by_steps": {"1": 5.0, "2": 8.0},
+        "ms_per_pose_by_steps_confident_first": {"1": 6.0, "2": 10.0},
+    }
+    case = {"7": times, "one_over_64_at_25_steps": 2.0}
     (folder / "inference_cpu.json").write_text(json.dumps({"cases": {"tiny": case}}))
-    assert times_per_pose("tiny", tmp_path) == {1: {1: 5.0, 2: 8.0}}
-    shares = {"default": 0.25, "confidence": 0.5}
-    options = {name: {"sampler_over_denoiser": share} for name, share in shares.items()}
-    (folder / "sampler_cpu.json").write_text(json.dumps({"cases": {"tiny": {"options": options}}}))
-    assert confidence_cost("tiny", tmp_path) == pytest.approx(20)
-    committed = times_per_pose("lesson")
+    assert times_per_pose("tiny", root=tmp_path) == {7: {1: 5.0, 2: 8.0}}
+    assert times_per_pose("tiny", "confidence", tmp_path) == {7: {1: 6.0, 2: 10.0}}
+    assert candidate_times(Candidate("uniform", 2), "tiny", tmp_path) == {7: 8.0}
+    assert candidate_times(Candidate("cosine", 2), "tiny", tmp_path) == {7: 8.0}
+    assert candidate_times(Candidate(CONFIDENT, 2), "tiny", tmp_path) == {7: 10.0}
+
+
+@pytest.mark.parametrize("order", ["random", "confidence"])
+def test_the_committed_benchmark_has_times_for_every_candidate(order):
+    committed = times_per_pose("lesson", order)
     assert set(committed) == {1, 64} and all(set(own) == set(COUNTS) for own in committed.values())
