@@ -246,6 +246,59 @@ def _show(name, milliseconds=0):
     return {"label": name, "method": "animate", "args": [names, {"mode": "immediate", **timing}]}
 
 
+def terms_figure(terms):
+    """The bound's terms, step by step.
+
+    Args:
+        terms: list of floats, nats ≥ 0; the first is that of step 1.
+
+    Raises:
+        ValueError: no terms, or a negative one.
+    """
+    fits = len(terms) > 0 and all(term >= 0 for term in terms)
+    require(fits, f"`terms` must be at least one number ≥ 0; got {terms}")
+    text = [f"{term:.3f}" for term in terms]
+    x = [str(step) for step in range(1, len(terms) + 1)]
+    figure = go.Figure(go.Bar(x=x, y=terms, text=text, marker_color=COLOURS[0]))
+    figure.update_xaxes(title_text="step s", type="category")
+    figure.update_yaxes(title_text="term of the bound, nats")
+    return figure.update_layout(LAYOUT)
+
+
+def joint_law_figure(counts, distances):
+    """How far a chain's pairs of tokens are from their joint law, by its number of steps.
+
+    Both axes are logarithmic; the dotted line falls as 1 / steps from the first chain's start.
+
+    Args:
+        counts: list of ints, numbers of steps.
+        distances: dict from chain to list of floats > 0, total variation, one for each count.
+
+    Raises:
+        ValueError: no chain, lists of different lengths, or a distance outside (0, 1].
+    """
+    require(len(distances) > 0, "`distances` must hold at least one chain; got none")
+    figure = go.Figure()
+    for (name, values), colour in zip(distances.items(), COLOURS, strict=False):
+        require(
+            len(values) == len(counts) and all(0 < value <= 1 for value in values),
+            f"distances of `{name}` must be {len(counts)} numbers in (0, 1]; got {values}",
+        )
+        figure.add_scatter(x=counts, y=values, name=name, mode="lines+markers", line_color=colour)
+    first = next(iter(distances.values()))[0]
+    figure.add_scatter(
+        x=counts,
+        y=[first * counts[0] / count for count in counts],
+        name="∝ 1 / steps",
+        mode="lines",
+        line={"color": "#999999", "dash": "dot"},
+    )
+    figure.update_xaxes(title_text="reverse steps", type="log", tickvals=counts)
+    figure.update_yaxes(title_text="total variation to the joint law", type="log")
+    figure.update_yaxes(tickvals=[digit / 10**k for k in range(5) for digit in (1, 2, 5)])
+    return figure.update_layout(LAYOUT)
+
+
 def waiting_figure(calls, shares, expected):
     """Share of tokens still Occ when the last call of the denoiser comes, by number of calls.
 

@@ -91,22 +91,23 @@ def besides():
 
 def _known_joints():
     each = []
-    protocol = inpainting_evaluation.protocol_of(inpainting_evaluation.VISIBLE)
-    for data in SOURCES:
-        found = {
-            row["estimator"]: f"{row['mean']:+.0f} mm [{row['ci95_low']:+.0f}, "
-            f"{row['ci95_high']:+.0f}]"
-            for row in rows_of(data, "inpainting")
-            if row["protocol"] == protocol
-        }
-        if found:
-            hidden = found[inpainting_evaluation.WORSE_THAN_SAMPLE]
-            known = found[inpainting_evaluation.WORSE_THAN_TOKENIZER]
-            each.append(
-                f"on {data} data the hidden joints' error changes by {hidden} from one sample's, "
-                f"the known joints' is {known} from the tokenizer's"
-            )
-    line = "* Inpainting, given the joints that an occluded image shows (notebook 09): "
+    for case in inpainting_evaluation.CASES:
+        protocol = inpainting_evaluation.protocol_of(case)
+        for data in SOURCES:
+            found = {
+                row["estimator"]: f"{row['mean']:+.1f} [{row['ci95_low']:+.1f}, "
+                f"{row['ci95_high']:+.1f}]"
+                for row in rows_of(data, "inpainting")
+                if row["protocol"] == protocol
+            }
+            if found:
+                unknown = found[inpainting_evaluation.WORSE_THAN_SAMPLE]
+                known = found[inpainting_evaluation.WORSE_THAN_TOKENIZER]
+                each.append(f"{case}, {data}: {unknown} and {known}")
+    line = (
+        "* Inpainting (notebook 09), given some joints: the unknown joints' error beside one "
+        "sample's and the known joints' beside the tokenizer's, mm, by what is known: "
+    )
     return [f"{line}{'; '.join(each)}."] if each else []
 
 

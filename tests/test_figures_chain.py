@@ -11,10 +11,12 @@ from di2pose_lib.figures_chain import (
     COLOURS,
     FATES,
     fates_figure,
+    joint_law_figure,
     matrices_figure,
     pose_film_figure,
     schedule_figure,
     shares_figure,
+    terms_figure,
     waiting_figure,
 )
 from di2pose_lib.skeleton import BONES
@@ -35,6 +37,8 @@ def figures():
         "fates": fates_figure(torch.tensor([[0, 0, 2], [0, 1, 1]])),
         "shares": shares_figure(SHARES, SHARES),
         "film": pose_film_figure({"a": (JOINTS, BONE_FATES), "b": (JOINTS, BONE_FATES)}, [0, 9]),
+        "terms": terms_figure([0.2, 0.1, 0.0]),
+        "joint law": joint_law_figure([1, 2], {"a": [0.4, 0.2], "b": [0.4, 0.1]}),
         "waiting": waiting_figure([100, 10], SHOWN, [0.009, 0.09]),
     }
 
@@ -116,7 +120,28 @@ def test_shares_that_wait_are_bars_and_the_expected_ones_are_marks_over_them():
     assert (exact.type, expected.type) == ("bar", "scatter")
 
 
+def test_terms_are_bars_from_step_one():
+    (bars,) = terms_figure([0.2, 0.1, 0.0]).data
+    assert bars.x == ("1", "2", "3") and bars.y == (0.2, 0.1, 0.0)
+
+
+def test_each_chain_has_its_line_and_the_last_falls_with_the_number_of_steps():
+    one, other, guide = joint_law_figure([2, 4, 8], {"a": [0.4, 0.3, 0.2], "b": [0.2] * 3}).data
+    assert (one.name, one.y) == ("a", (0.4, 0.3, 0.2)) and other.name == "b"
+    assert guide.x == (2, 4, 8) and guide.y == pytest.approx((0.4, 0.2, 0.1))
+
+
 def test_refusals_name_the_argument():
+    with pytest.raises(ValueError, match=r"`terms` must be at least one number ≥ 0; got \[\]"):
+        terms_figure([])
+    with pytest.raises(ValueError, match="`terms` must be at least one number ≥ 0; got"):
+        terms_figure([0.1, -0.1])
+    with pytest.raises(ValueError, match="`distances` must hold at least one chain; got none"):
+        joint_law_figure([1], {})
+    with pytest.raises(ValueError, match=r"distances of `a` must be 2 numbers in \(0, 1\]"):
+        joint_law_figure([1, 2], {"a": [0.4]})
+    with pytest.raises(ValueError, match=r"distances of `a` must be 1 numbers in \(0, 1\]"):
+        joint_law_figure([1], {"a": [0.0]})
     with pytest.raises(ValueError, match="`matrices` must not be empty"):
         matrices_figure({})
     with pytest.raises(ValueError, match=r"`matrices\['b'\]` must have shape \(2, 2\)"):
