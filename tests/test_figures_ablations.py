@@ -27,7 +27,7 @@ def test_the_axis_above_says_how_long_the_steps_take():
     assert (above.side, above.type, above.matches) == ("top", "log", "x")
     assert above.tickvals == figure.layout.xaxis.tickvals == (1, 10, 100)
     assert above.ticktext == ("5.7<br>2.0", "14<br>5.2", "279<br>108")
-    assert above.title.text == "ms per pose: 1 picture / 64 pictures at once"
+    assert above.title.text == "ms per pose in random order: 1 picture / 64 pictures at once"
     assert [line.xaxis for line in figure.data if not line.name] == ["x2"]  # else it is not drawn
 
 
