@@ -6,6 +6,8 @@ import math
 import statistics
 from typing import NamedTuple
 
+import torch
+
 from di2pose_lib import estimators, evaluation, step_curve
 from di2pose_lib.ablation_runs import PARAMS, SEEDS, Run
 from di2pose_lib.ablations import CURVE, TOKENIZER
@@ -14,7 +16,10 @@ from di2pose_lib.comparisons import SeedInterval, seed_interval, verdict
 from di2pose_lib.config_file import load_config
 from di2pose_lib.files import read_json
 from di2pose_lib.project import project_root
+from di2pose_lib.seed_statistics import SeedErrors, combined_interval
+from di2pose_lib.seeding import generator_for
 
+BOOTSTRAP_SAMPLES = 2000
 PAPER = "paper/di2pose_table3_ablations_h36m_mm.csv"
 
 
@@ -37,11 +42,54 @@ def row_error(row, metric):
     Raises:
         ValueError: the run did not measure it.
     """
+    errors, images = _cluster_errors(row, metric), row["images"]
+    weighted = zip(errors, images, strict=True)
+    return sum(error * count for error, count in weighted) / sum(images)
+
+
+def _cluster_errors(row, metric):
     names = ", ".join(sorted(row["errors"]))
     require(metric in row["errors"], f"`metric` must be one of {names}; got {metric!r}")
-    images = row["images"]
-    weighted = zip(row["errors"][metric], images, strict=True)
-    return sum(error * count for error, count in weighted) / sum(images)
+    return row["errors"][metric]
+
+
+def weighted_errors(rows, weights):
+    """`SeedInterval` of a weighted sum of errors, by the rule of `seed_statistics`.
+
+    The errors of a seed's settings are of the same images, so the sum is taken in each cluster
+    of them, people or recordings, before these are resampled.
+
+    Args:
+        rows: {setting: {seed: row}}, as `finished_rows` gives them.
+        weights: {(setting, metric): weight}.
+
+    Returns:
+        The interval over the seeds that have every setting; None without any; infinite for a
+        single seed.
+
+    Raises:
+        ValueError: a run did not measure a metric, or clusters do not fit.
+    """
+    common = sorted(set.intersection(*(set(rows[name]) for name, _ in weights)))
+    runs, kinds = [], set()
+    for seed in common:
+        means = 0.0
+        for (name, metric), weight in weights.items():
+            own = torch.tensor(_cluster_errors(rows[name][seed], metric), dtype=torch.float64)
+            means = means + weight * own
+            images = rows[name][seed]["images"]
+            kinds.add(rows[name][seed]["clusters"])
+        runs.append(SeedErrors(means, torch.tensor(images)))
+    if len(runs) < 2:  # of how seeds differ, one says nothing
+        return seed_interval([_mean_of(run) for run in runs]) if runs else None
+    generator = generator_for(0, "ablations", "bootstrap")
+    shared = kinds == {"recording"}  # the same two people, whatever the seed
+    found = combined_interval(runs, BOOTSTRAP_SAMPLES, generator, shared_clusters=shared)
+    return SeedInterval(found.mean, found.low, found.high, len(runs))
+
+
+def _mean_of(run):
+    return ((run.means * run.images).sum() / run.images.sum()).item()
 
 
 def finished_rows(table, source, seeds=SEEDS, root=None):
@@ -79,31 +127,16 @@ def paper_numbers(root=None):
         return {(r["ablation"], r["setting"]): float(r["mpjpe"]) for r in csv.DictReader(handle)}
 
 
-def _errors(table, source, seeds, root):
-    """{setting: {seed: error in mm}} by the table's primary metric."""
-    rows = finished_rows(table, source, seeds, root)
-    return {
-        name: {seed: row_error(row, table.primary) for seed, row in own.items()}
-        for name, own in rows.items()
-    }
-
-
-def _difference(errors, weights):
-    """Interval over the seeds that have all settings of weighted sums; None without any."""
-    common = set.intersection(*(set(errors[name]) for name in weights))
-    sums = [sum(w * errors[name][seed] for name, w in weights.items()) for seed in sorted(common)]
-    return seed_interval(sums) if sums else None
-
-
 def compared(table, source, seeds=SEEDS, root=None):
     """A `Compared` for each setting of a table, in its order."""
-    errors, paper = _errors(table, source, seeds, root), paper_numbers(root)
+    rows, paper = finished_rows(table, source, seeds, root), paper_numbers(root)
     result = []
     for setting in table.settings:
-        own, worse_by = list(errors[setting.name].values()), None
+        own, worse_by = (setting.name, table.primary), None
         if table.favourite not in (None, setting.name):
-            worse_by = _difference(errors, {setting.name: 1, table.favourite: -1})
-        interval = seed_interval(own) if own else None
+            weights = {own: 1, (table.favourite, table.primary): -1}
+            worse_by = weighted_errors(rows, weights)
+        interval = weighted_errors(rows, {own: 1})
         word = verdict(worse_by) if worse_by else ""
         result.append(Compared(setting.name, interval, worse_by, word, paper.get(setting.paper)))
     return result
@@ -121,9 +154,19 @@ def claims(table, source, seeds=SEEDS, root=None):
             for one in compared(table, source, seeds, root)
             if one.setting != table.favourite
         ]
-    errors = _errors(table, source, seeds, root)
-    found = [(c.claim, _difference(errors, c.weights)) for c in table.contrasts]
+    rows = finished_rows(table, source, seeds, root)
+    found = [(c.claim, weighted_errors(rows, _of_metrics(c, table))) for c in table.contrasts]
     return [(claim, by, verdict(by) if by else "") for claim, by in found]
+
+
+def _of_metrics(contrast, table):
+    """{(setting, metric): weight} of a contrast."""
+    metrics = contrast.metrics or {table.primary: 1}
+    return {
+        (name, metric): weight * times
+        for name, weight in contrast.weights.items()
+        for metric, times in metrics.items()
+    }
 
 
 def versions(table, source, seeds=SEEDS, root=None):

@@ -59,7 +59,10 @@ def _by_action(prediction, pictures, groups):
 
 def _shuffled(found, pictures):
     """`Prediction`s from images half a split away."""
-    others = pictures._replace(images=pictures.images.roll(len(pictures.images) // 2, dims=0))
+    half = len(pictures.images) // 2
+    others = pictures._replace(
+        images=pictures.images.roll(half, dims=0), joints_2d=pictures.joints_2d.roll(half, dims=0)
+    )
     return [
         Prediction(
             f"{contender.method}, {EXCHANGED}",

@@ -9,8 +9,9 @@ for each image and separately for each metric. The attacked predictor is the one
 
 **Draws.** Texture and prediction are random, and a maximum over random errors is too large:
 it picks luck with the position. So each position's error is the mean of several draws before
-the maximum is taken, and the found position is drawn anew: the mean of these fresh errors is
-free of the bias, and the found error's excess over it is the bias, up to chance. What is drawn
+the maximum is taken, and the found position is drawn anew: the mean of these fresh errors has no
+such luck in it. But it is of the position that was found, which need not be the worst: on average
+the worst position's error lies between the two, fresh below and found above. What is drawn
 depends on seed, patch, image, position and the draw's number alone: not on the predictor, so
 predictors are compared on the same patches, nor on the order of the search.
 

@@ -55,8 +55,8 @@ def corrected(interval, comparisons):
         return interval
     freedom = interval.seeds - 1
     wider = student_quantile(1 - 0.025 / comparisons, freedom) / student_quantile(0.975, freedom)
-    half = wider * (interval.high - interval.mean)
-    return SeedInterval(interval.mean, interval.mean - half, interval.mean + half, interval.seeds)
+    low, high = (interval.mean + wider * (end - interval.mean) for end in interval[1:3])
+    return SeedInterval(interval.mean, low, high, interval.seeds)
 
 
 def student_quantile(probability, freedom):

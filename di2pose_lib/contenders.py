@@ -19,7 +19,7 @@ from di2pose_lib.evaluation import (
     Prediction,
 )
 from di2pose_lib.metrics import mpjpe_mm
-from di2pose_lib.predictors import IMAGES_AT_ONCE, FeaturePredictor
+from di2pose_lib.predictors import IMAGES, IMAGES_AT_ONCE, FeaturePredictor
 
 HYPOTHESES = 8  # of each image, where uncertainty is asked for
 SAMPLES = 4  # for the mean and the best of samples
@@ -39,6 +39,9 @@ class Contender(NamedTuple):
     """The same where uncertainty is asked for."""
     in_detail: bool = False
     """Whether its errors are told joint by joint and in every convention."""
+    takes: str = IMAGES
+    """`IMAGES`, or `JOINTS_2D` for a lifter (`predictors`): it is given where the joints are in
+    the picture, but for those that occluders, masks or crops hide."""
 
     @property
     def manner(self):

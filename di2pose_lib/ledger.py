@@ -10,12 +10,14 @@ are empty where no data of ours play a part.
 beside the number, as `measure` names it (`ledger_analogues` says why this one); the paper's own
 number stays as it is, for it needs licensed data. The estimator is one sample, the paper's
 Algorithm 2, where the results have it (soft decoding in 3DPW's table). Of a claim `our_value` is
-an effect, above 0 where the claim holds, and `verdict` one of three words; fewer than three
-training seeds decide nothing.
+an effect, above 0 where the claim holds, and `verdict` one of three words; of trained networks
+fewer than three training seeds decide nothing, while equations and the papers' own arithmetic need
+none.
 
 Our values have two digits after the point; papers' numbers stand as printed. Intervals are of
 95 %: over "images" (clusters of them: people or recordings; and seeds where there are several),
-over "seeds", or what the "rounding" of the papers' numbers leaves open.
+"seeds and images" of the ablations, "seeds" alone where no image counts, or what the "rounding" of
+the papers' numbers leaves open.
 """
 
 import csv
@@ -40,6 +42,7 @@ from di2pose_lib.ledger_tables import CLAIM, claim_rows, incomplete
 from di2pose_lib.paper_numbers import numbers, read_csv
 from di2pose_lib.project import project_root
 
+EQUATIONS = "transition_matrices"
 LEDGER = "results/ledger.csv"
 CLAIMS = "paper/claims.csv"
 DIGITS = 2
@@ -58,10 +61,9 @@ CLAIM_COLUMNS = {
 }
 
 _MOCAP_ROOT = "MOCAP_ROOT=<folder of BVH files>"
-_PIPELINE = {"synthetic": "make repro", "mocap": f"make mocap {_MOCAP_ROOT}"}
 _EXPERIMENTS = f"make occlusion {_MOCAP_ROOT}"
-COMMANDS = {  # what makes a file of results: a command, or one for each source
-    "transition_matrices": _PIPELINE,
+COMMANDS = {  # what makes a file of results
+    EQUATIONS: "make repro",
     ABLATIONS: f"make ablations {_MOCAP_ROOT}",
     BENCHMARK: f"python benchmarks/inference.py {BENCHMARK_FILE}",
     PAPERS: "python -m di2pose_lib.ledger",
@@ -70,7 +72,11 @@ COMMANDS = {  # what makes a file of results: a command, or one for each source
     "uncertainty": _EXPERIMENTS,
     "plausibility": _EXPERIMENTS,
 }
-WITHOUT_DATA = {BENCHMARK: "untrained networks", PAPERS: "the paper's own numbers"}
+WITHOUT_DATA = {  # these are the same whatever the source
+    BENCHMARK: "untrained networks",
+    EQUATIONS: "the chain alone",
+    PAPERS: "the paper's own numbers",
+}
 
 
 def read_claims(root=None):
@@ -156,12 +162,11 @@ def _cells(source, status, made_by, value=None, over="", what="", verdict=""):
     if made_by in WITHOUT_DATA and source != SOURCES[0]:
         return {}
     data = WITHOUT_DATA.get(made_by, source if made_by else "")
-    command = COMMANDS.get(made_by, "")
     cells = {
         "value": "" if value is None else _rounded(value.mean),
         "ci95": _interval(value, over),
         "status": status,
-        "command": command[source] if isinstance(command, dict) else command,
+        "command": COMMANDS.get(made_by, ""),
         "verdict": verdict,
         "seeds": str(value.seeds) if value is not None and value.seeds else "",
         "ci95_over": over if _interval(value, over) else "",

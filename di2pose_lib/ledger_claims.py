@@ -8,10 +8,13 @@ speaks for the claim: an effect that is above 0 where the claim holds, with its 
 That it does not hold takes a setting that is better with an interval for all of them together.
 `ablation | table | setting`: this setting is worse than the favourite.
 `contrast | table | claim`: the ablation's contrast is above 0.
+`no gain | margin | table | claim`: the ablation's contrast, a gain in mm, is at most so much.
 `code use | table | setting | other`: the setting uses more of its codes than the other.
 `within | percent | table | setting | other`: the setting's error is within so many percent of the
 other's.
 `above | rows | rows`: the first error is above the second.
+`rises more | rows | rows | rows | rows`: the first error is above the second by more than the third
+above the fourth.
 `at most | margin | rows | rows`: the first is at most so much above the second.
 `within rows | percent | rows | rows`: the first is at most so many percent above the second.
 `better | method | rival | rows`: the rival's error is above the method's, in these rows of both.
@@ -36,7 +39,15 @@ from di2pose_lib.ledger_analogues import (
     RIVALS,
 )
 from di2pose_lib.ledger_outcomes import not_run, trained, without
-from di2pose_lib.ledger_results import ABLATION, ABLATIONS, Selection, minus, negative, scaled
+from di2pose_lib.ledger_results import (
+    ABLATION,
+    ABLATIONS,
+    OVER_SEEDS,
+    Selection,
+    minus,
+    negative,
+    scaled,
+)
 from di2pose_lib.paper_numbers import DI2POSE
 
 
@@ -103,7 +114,7 @@ def _ablation(source, results, name, setting=None):
     shown = fails or effects
     lowest = min(shown, key=lambda one: shown[one].mean)
     what = f"{ABLATION}{name}: {lowest} above {table.favourite}{note}"
-    return trained(shown[lowest], "mm", "seeds", what, ABLATIONS)
+    return trained(shown[lowest], "mm", OVER_SEEDS, what, ABLATIONS)
 
 
 def _contrast(source, results, name, claim):
@@ -112,39 +123,49 @@ def _contrast(source, results, name, claim):
     require(claim in found, f"table {name}: no contrast is called {claim!r}")
     if found[claim] is None:
         return not_run(f"{ABLATION}{name}: {claim}", ABLATIONS)
-    return trained(found[claim], "mm", "seeds", f"{ABLATION}{name}: {claim}", ABLATIONS)
+    return trained(found[claim], "mm", OVER_SEEDS, f"{ABLATION}{name}: {claim}", ABLATIONS)
 
 
-def _by_seed(source, results, name, setting, other, difference):
-    """Interval over the seeds that have both settings of `difference(row, row)`; or None."""
+def _no_gain(source, results, margin, name, claim):
+    gain, most = _contrast(source, results, name, claim), float(margin)
+    if gain.effect is None:
+        return gain
+    mean, low, high = (most - end for end in (gain.effect.mean, gain.effect.high, gain.effect.low))
+    left = SeedInterval(mean, low, high, gain.effect.seeds)
+    return trained(left, "mm", OVER_SEEDS, f"what is left of {most:g} mm: {gain.what}", ABLATIONS)
+
+
+def _finished(source, results, name, *settings):
+    """{setting: {seed: row}} of the runs of an ablation."""
     finished = results.finished(ablations.table_of(name), source)
-    for wanted in (setting, other):
+    for wanted in settings:
         require(wanted in finished, f"table {name}: no setting is called {wanted!r}")
-    first, second = finished[setting], finished[other]
-    values = [difference(first[seed], second[seed]) for seed in sorted(first.keys() & second)]
-    return seed_interval(values) if values else None
+    return finished
 
 
 def _code_use(source, results, name, setting, other):
-    def difference(first, second):
-        used = (100 * row["code_use"]["codes_used_share"] for row in (first, second))
-        return next(used) - next(used)
-
+    finished = _finished(source, results, name, setting, other)
+    used = [
+        {seed: 100 * row["code_use"]["codes_used_share"] for seed, row in finished[one].items()}
+        for one in (setting, other)
+    ]
+    differences = [used[0][seed] - used[1][seed] for seed in sorted(used[0].keys() & used[1])]
     what = f"{ABLATION}{name}: share of codes used, {setting} above {other}"
-    effect = _by_seed(source, results, name, setting, other, difference)
-    return trained(effect, "%", "seeds", what, ABLATIONS) if effect else not_run(what, ABLATIONS)
+    if not differences:
+        return not_run(what, ABLATIONS)
+    return trained(seed_interval(differences), "%", "seeds", what, ABLATIONS)
 
 
 def _within(source, results, percent, name, setting, other):
-    metric = ablations.table_of(name).primary
-
-    def difference(first, second):
-        own, least = (ablation_tables.row_error(row, metric) for row in (first, second))
-        return float(percent) - 100 * (own / least - 1)
-
+    finished = _finished(source, results, name, setting, other)
+    metric, most = ablations.table_of(name).primary, 1 + float(percent) / 100
+    weights = {(other, metric): most, (setting, metric): -1}
+    left = ablation_tables.weighted_errors(finished, weights)
     what = f"{ABLATION}{name}: what is left of {percent} % above {other}, {setting}"
-    effect = _by_seed(source, results, name, setting, other, difference)
-    return trained(effect, "%", "seeds", what, ABLATIONS) if effect else not_run(what, ABLATIONS)
+    if left is None:
+        return not_run(what, ABLATIONS)
+    least = ablation_tables.weighted_errors(finished, {(other, metric): 1}).mean
+    return trained(scaled(left, 100 / least), "%", OVER_SEEDS, what, ABLATIONS)
 
 
 # -- from rows of results --------------------------------------------------------------------------
@@ -207,6 +228,21 @@ def _left(percent, a, b, paired):
     return minus(scaled(b, percent / 100), paired) if percent > 0 else negative(paired)
 
 
+def _rises_more(source, results, *texts):
+    found = _selections(source, *texts)
+    if found is None:
+        return without(LICENSED, "the data have no such actions")
+    rises, words = [], []
+    for pair in (found[:2], found[2:]):
+        measured = results.together(source, pair)
+        if measured is None:
+            return not_run(" | ".join(texts), found[0].file)
+        (a, _, named), (b, _, other) = measured
+        rises.append(_difference(a, b, results.paired(source, *pair)))
+        words.append(f"{named} above {other}")
+    return _trained(minus(*rises), "; more than ".join(words), None, found[0])
+
+
 def _trained(effect, what, paired, own):
     words = what if paired is None else f"{what}, image by image"
     return trained(effect, _unit(own), "images", words, own.file)
@@ -250,9 +286,11 @@ def _in_rows(method):
 COMPARISONS = {  # name: (function, how many arguments it takes)
     "ablation": (_ablation, (1, 2)),
     "contrast": (_contrast, (2,)),
+    "no gain": (_no_gain, (3,)),
     "code use": (_code_use, (3,)),
     "within": (_within, (4,)),
     "above": (_above, (2,)),
+    "rises more": (_rises_more, (4,)),
     "at most": (_at_most, (3,)),
     "within rows": (_within_rows, (3,)),
     "better": (_rise, (3,)),

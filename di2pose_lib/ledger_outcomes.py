@@ -18,7 +18,8 @@ class Outcome(NamedTuple):
     """How much speaks for the claim: above 0 where it holds."""
     unit: str
     over: str
-    """What the effect's interval is over: "images", "seeds", "rounding", or nothing."""
+    """What the effect's interval is over, as in `ledger_results.Measured`; "rounding" of the
+    papers' numbers; or nothing."""
     what: str
     """What was compared, in words."""
     made_by: str

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from di2pose_lib import ablation_tables, estimators, evaluation
 from di2pose_lib.checks import require
-from di2pose_lib.comparisons import SeedInterval, seed_interval
+from di2pose_lib.comparisons import SeedInterval
 from di2pose_lib.conditions import of_action
 from di2pose_lib.evaluation import CONDITIONS
 from di2pose_lib.files import read_json
@@ -31,6 +31,7 @@ OTHER_ESTIMATORS = (
 
 SOURCES = ("synthetic", "mocap")
 ABLATIONS, BENCHMARK = "ablations", "inference benchmark"  # what is no file of rows
+OVER_SEEDS = "seeds and images"
 ABLATION = "ablation "  # how what was measured begins, where it was by an ablation
 BENCHMARK_FILE = "benchmarks/results/inference_cpu.json"
 NEEDED = {"method", "estimator", "joints", "metric", "mean", "ci95_low", "ci95_high", "seeds"}
@@ -44,7 +45,7 @@ class Measured(NamedTuple):
     value: SeedInterval
     over: str
     """What the interval is over: "images" (people or recordings, and seeds where there are more
-    than one), "seeds", or nothing."""
+    than one), "seeds and images" of an ablation, "seeds" where no image counts, or nothing."""
     what: str
     """What was measured, in words."""
 
@@ -208,11 +209,10 @@ class Results:
 
     def setting(self, source, table, name, metric):
         """The `Measured` error of an ablation's setting; None where no run has finished."""
-        rows = self.finished(table, source)[name].values()
-        if not rows:
-            return None
-        errors = [ablation_tables.row_error(row, metric) for row in rows]
-        return Measured(seed_interval(errors), "seeds", f"{ABLATION}{table.name}: {name}, {metric}")
+        rows = self.finished(table, source)
+        interval = ablation_tables.weighted_errors(rows, {(name, metric): 1})
+        what = f"{ABLATION}{table.name}: {name}, {metric}"
+        return None if interval is None else Measured(interval, OVER_SEEDS, what)
 
     def milliseconds(self, steps):
         """(time of one pose of scale lesson in so many steps of inference, where); or None.

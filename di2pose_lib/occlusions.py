@@ -75,7 +75,7 @@ def occluded(sweep, ratio, images, joints_2d, seeds):
     hidden = hidden_joints(joints_2d, lost)
     colour = torch.tensor(MEAN_COLOUR, dtype=torch.uint8)[:, None, None]
     filled = torch.where(lost[:, None], colour, images)
-    return Occluded(filled, _without(joints_2d, hidden, image_size), hidden)
+    return Occluded(filled, without_hidden(joints_2d, hidden, image_size), hidden)
 
 
 def random_masks(image_size, ratio, seeds):
@@ -145,8 +145,14 @@ def inside_image(joints_2d, image_size):
     return (x >= -0.5) & (x < width - 0.5) & (y >= -0.5) & (y < height - 0.5)
 
 
-def _without(joints_2d, hidden, image_size):
-    """`joints_2d` with hidden ones at the image's centre, 0 in a lifter's coordinates."""
+def without_hidden(joints_2d, hidden, image_size):
+    """`joints_2d` with hidden ones at the image's centre, 0 in a lifter's coordinates.
+
+    Args:
+        joints_2d: float (B, J, 2), pixels.
+        hidden: bool (B, J).
+        image_size: (h, w).
+    """
     height, width = image_size
     centre = torch.tensor([(width - 1) / 2, (height - 1) / 2], dtype=joints_2d.dtype)
     return torch.where(hidden[..., None], centre, joints_2d)

@@ -7,7 +7,8 @@ A predictor is any object with
 where `images` are uint8 (B, 3, h, w), RGB; `generator` is a torch.Generator, or a list of B
 int seeds: then what image i draws depends on its seed alone; `poses` are float32
 (B, H, J, 3), root-relative, metres, camera frame, on the CPU. A point estimator gives H
-equal poses.
+equal poses. A **lifter** is the same but for what it is given: 2D joints, float (B, J, 2),
+pixels, in the place of the images; a joint that is hidden lies at the image's centre.
 """
 
 import torch
@@ -16,26 +17,33 @@ from di2pose_lib.checks import check_tensor, require
 from di2pose_lib.estimators import ARGMAX, MEAN, ONE_SAMPLE, SOFT
 from di2pose_lib.seeding import image_seeds
 
+IMAGES, JOINTS_2D = "images", "joints_2d"  # what a predictor takes
+GIVEN = {IMAGES: (("B", 3, "h", "w"), "uint8"), JOINTS_2D: (("B", "J", 2), "float")}
 IMAGES_AT_ONCE = 128  # through the encoder; their features are the largest tensors kept
 
 ESTIMATORS = (ONE_SAMPLE, ARGMAX, MEAN, SOFT)  # "best of samples" uses the answer
 
 
-def predicted(predictor, images, generator, num_hypotheses):
-    """`predictor.predict(images, generator, num_hypotheses)`, its question and answer checked.
+def predicted(predictor, given, generator, num_hypotheses, takes=IMAGES):
+    """`predictor.predict(given, generator, num_hypotheses)`, its question and answer checked.
+
+    Args:
+        given: images uint8 (B, 3, h, w); or 2D joints float (B, J, 2).
+        takes: `IMAGES` or `JOINTS_2D`: which of them.
 
     Returns:
         float32 (B, H, J, 3), metres.
 
     Raises:
-        ValueError: images that are no uint8 (B, 3, h, w), H < 1, seeds of another number, or
-            poses of another shape or kind.
+        ValueError: images or joints of another kind or shape, H < 1, seeds of another number,
+            or poses of another shape or kind.
     """
-    batch = check_tensor("images", images, ("B", 3, "h", "w"), "uint8")["B"]
+    require(takes in GIVEN, f"`takes` must be one of {', '.join(GIVEN)}; got {takes!r}")
+    batch = check_tensor(takes, given, *GIVEN[takes])["B"]
     require(num_hypotheses >= 1, f"`num_hypotheses` must be at least 1; got {num_hypotheses}")
     if not isinstance(generator, torch.Generator):
         image_seeds(generator, batch)
-    poses = predictor.predict(images, generator, num_hypotheses)
+    poses = predictor.predict(given, generator, num_hypotheses)
     check_tensor("predicted poses", poses, (batch, num_hypotheses, "J", 3), "float")
     return poses
 

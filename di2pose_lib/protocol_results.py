@@ -51,7 +51,7 @@ from di2pose_lib.protocol_runs import (
     planned,
 )
 from di2pose_lib.row_files import write_rows
-from di2pose_lib.visibility import COVERED, OWN_BODY, SEEN, WITHOUT
+from di2pose_lib.visibility import COVERED, FEWEST, OWN_BODY, SEEN, SHARE, WITHOUT
 
 SHARED_CLUSTERS = {"synthetic": False, "mocap": True}
 
@@ -142,7 +142,7 @@ def joined(found, *, shared_clusters):
     seeds = found[OCCLUSION].values()
     if seeds:
         errors, uncertainty, plausibility, conventions = (
-            _comparable([measured[kind] for measured in seeds], shared_clusters)
+            _comparable([_enough(measured[kind]) for measured in seeds], shared_clusters)
             for kind in KINDS[OCCLUSION]
         )
         files["sweeps"] = _with_level_0(_with_differences(errors, ERROR_PAIRS, options))
@@ -162,6 +162,13 @@ def _of_kind(seeds, kind, options):
         return []
     rows = [measured[kind] for measured in seeds.values()]
     return _with_means_of_actions(_comparable(rows, options["shared_clusters"]), options)
+
+
+def _enough(rows):
+    """Without the bins of too few clusters, which runs by older code left too."""
+    return [
+        row for row in rows if row["protocol"] != SHARE or len(row["clusters"]["names"]) >= FEWEST
+    ]
 
 
 def _comparable(rows_of_seeds, shared_clusters):

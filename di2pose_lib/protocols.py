@@ -22,9 +22,9 @@ from di2pose_lib.contenders import (
 from di2pose_lib.evaluation import joint_errors
 from di2pose_lib.files import read_json
 from di2pose_lib.metric_conventions import convention_rows
-from di2pose_lib.occlusions import CROP, MASK, RATIOS, occluded
+from di2pose_lib.occlusions import CROP, MASK, RATIOS, occluded, without_hidden
 from di2pose_lib.plausibility import own_bones, plausibility_rows
-from di2pose_lib.predictors import predicted
+from di2pose_lib.predictors import JOINTS_2D, predicted
 from di2pose_lib.progress import Progress
 from di2pose_lib.row_files import write_rows
 from di2pose_lib.seeding import seed_for
@@ -82,6 +82,8 @@ class Pictures(NamedTuple):
     """The split they are of."""
     rows: torch.Tensor
     """int64 (n,), of the split."""
+    joints_2d: torch.Tensor
+    """What a lifter is given: float (n, J, 2), pixels; hidden joints at the image's centre."""
 
 
 def settings():
@@ -193,13 +195,17 @@ def pictures_of(found, protocol, level):
     dataset = found.data["test_occluded" if protocol == OCCLUDERS else "test"]
     rows = spread_rows(dataset, IMAGES)
     images, visible = dataset.take("image", rows), dataset.take("visible", rows)
+    joints_2d = dataset.take("joints_2d", rows)
     if protocol in RATIOS:
         seeds = [seed_for(config.seed, "occlusion", row) for row in rows.tolist()]
-        lost = occluded(protocol, level, images, dataset.take("joints_2d", rows), seeds)
-        images, visible = lost.images, visible & ~lost.hidden
+        lost = occluded(protocol, level, images, joints_2d, seeds)
+        images, joints_2d, visible = lost.images, lost.joints_2d, visible & ~lost.hidden
+    elif protocol == OCCLUDERS:
+        covered = dataset.take("covered", rows)
+        joints_2d = without_hidden(joints_2d, covered, dataset.image_size)
     samples = config.evaluation.bootstrap_samples
     condition = condition_of(dataset, protocol, level, samples, config.seed, rows, visible)
-    return Pictures(images, condition, dataset, rows)
+    return Pictures(images, condition, dataset, rows, joints_2d)
 
 
 def _answers(found, pictures):
@@ -231,14 +237,15 @@ def drawn(found, contender, pictures, num_hypotheses):
 
     An image's draws depend on the run's seed and the image's row alone.
     """
-    images, condition = pictures.images, pictures.condition
+    condition, lifts = pictures.condition, contender.takes == JOINTS_2D
+    given = pictures.joints_2d if lifts else pictures.images
     seeds = [seed_for(found.config.seed, "protocols", row) for row in pictures.rows.tolist()]
     name = f"{condition.protocol} {condition.level:g}, {contender.estimator}"
-    progress, poses = Progress(name, len(images)), []
-    for first in range(0, len(images), AT_ONCE):
+    progress, poses = Progress(name, len(given)), []
+    for first in range(0, len(given), AT_ONCE):
         some = slice(first, first + AT_ONCE)
-        few = predicted(contender.predictor, images[some], seeds[some], num_hypotheses)
-        poses.append(few.cpu())
-        progress.tick(min(first + AT_ONCE, len(images)))
-    progress.report(len(images), {})
+        asked = given[some], seeds[some], num_hypotheses, contender.takes
+        poses.append(predicted(contender.predictor, *asked).cpu())
+        progress.tick(min(first + AT_ONCE, len(given)))
+    progress.report(len(given), {})
     return torch.cat(poses)

@@ -60,5 +60,6 @@ def put_run(root, source, table, setting, seed, errors, **other):
     """Write the row of an ablation's run: {metric: mean of both clusters}, 1 and 3 images."""
     run = Run(load_config(root / PARAMS), table, setting, source, seed, root)
     clusters = {name: [mean + 3.0, mean - 1.0] for name, mean in errors.items()}
-    value = {"library": "made up", "images": [1, 3], "errors": clusters, **other}
+    value = {"library": "made up", "clusters": "subject", "images": [1, 3], "errors": clusters}
+    value |= other
     put_json(root, run.row_path.relative_to(root), value)

@@ -7,11 +7,13 @@ import torch
 from small import make_split
 from torch import nn
 
-from di2pose_lib import contenders, evaluation, protocols
+from di2pose_lib import contenders, evaluation, occlusions, protocols
 from di2pose_lib.config_file import load_config
 from di2pose_lib.contenders import Contender, References, answers, di2pose_contenders
 from di2pose_lib.estimators import BEST, CHAIN, MEAN, ONE_SAMPLE, SOFT
+from di2pose_lib.predictors import JOINTS_2D
 from di2pose_lib.project import project_root
+from di2pose_lib.seeding import seed_for
 from di2pose_lib.visibility import COVERED
 
 COUNT = 12
@@ -145,6 +147,39 @@ def test_a_rival_that_predicts_takes_part_in_every_condition(rivals):
         regression, sampler = (c.predictor.asked for c in rivals.contenders)
         assert regression == [(COUNT, 1)]
         assert sampler == [(COUNT, 6 if looked_into else 4)]
+
+
+class Lifter(Rival):
+    """Notes the joints that it is given."""
+
+    def predict(self, joints_2d, generator, num_hypotheses):
+        self.given = joints_2d
+        return super().predict(joints_2d, generator, num_hypotheses)
+
+
+@pytest.mark.parametrize(("protocol", "level"), protocols.CONDITIONS)
+def test_a_lifter_is_given_the_joints_but_for_those_that_are_hidden(rivals, protocol, level):
+    pose = rivals.data["test"].take("pose")[0]
+    lifter = Contender("lifter", "pose", Lifter(pose), takes=JOINTS_2D)
+    found = rivals._replace(contenders=(lifter,))
+    pictures = protocols.pictures_of(found, protocol, level)
+    assert {
+        row["method"] for row in protocols.condition_rows(found, protocol, level)["errors"]
+    } == {"lifter"}
+    split = rivals.data["test_occluded" if protocol == "occluders" else "test"]
+    every = split.take("joints_2d", pictures.rows)
+    if protocol == "clean":
+        hidden = torch.zeros(every.shape[:2], dtype=torch.bool)
+    elif protocol == "occluders":
+        hidden = split.take("covered", pictures.rows)
+    else:
+        seeds = [seed_for(rivals.config.seed, "occlusion", row) for row in pictures.rows.tolist()]
+        images = split.take("image", pictures.rows)
+        hidden = occlusions.occluded(protocol, level, images, every, seeds).hidden
+    centre = torch.tensor([47 / 2, 63 / 2])  # of 64 × 48 pixels
+    wanted = torch.where(hidden[..., None], centre, every)
+    torch.testing.assert_close(lifter.predictor.given, wanted)
+    assert bool(hidden.any()) or protocol in ("clean", "crop")
 
 
 def test_uncertainty_names_the_samples_and_the_joints_that_an_occluder_covers(rivals):

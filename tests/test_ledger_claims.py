@@ -12,6 +12,7 @@ from di2pose_lib.ledger_claims import decide, selection
 from di2pose_lib.ledger_results import Results, Selection
 
 RECONSTRUCTION = "reconstruction, mpjpe_mm"
+ONE_SAMPLE = (ablations.ONE_SAMPLE, ablations.ONE_SAMPLE_OCCLUDED)
 SEEDS = (3, 4, 5)
 PROTOCOLS = ("occluders", "clean")
 
@@ -25,12 +26,13 @@ def ask(root, text, source="synthetic"):
     return decide(text, source, Results(root))
 
 
-def put_table(root, name, errors, metric=RECONSTRUCTION, seeds=SEEDS):
-    """Runs of a table: {setting's place: error of each seed}."""
+def put_table(root, name, errors, metrics=(RECONSTRUCTION,), seeds=SEEDS):
+    """Runs of a table: {setting's place: error of each seed}, in every metric the same."""
     table = ablations.table_of(name)
     for place, values in errors.items():
         for seed, error in zip(seeds, values, strict=True):
-            put_run(root, "synthetic", table, table.settings[place], seed, {metric: error})
+            its = dict.fromkeys(metrics, error)
+            put_run(root, "synthetic", table, table.settings[place], seed, its)
 
 
 def test_rows_are_selected_by_a_file_and_fields():
@@ -96,12 +98,53 @@ def test_a_favourite_is_undecided_with_two_seeds_and_not_run_where_a_setting_is_
 
 
 def test_a_contrast_is_the_ablations_own(root):
-    claim = "contrast | occlusion | occluded tokens help, with plain pictures"
+    claim = "contrast | occlusion | occluded tokens help under occluders, with plain pictures"
     assert ask(root, claim).status == "not run yet"
-    metric = "one sample, occluders, mpjpe_mm"
-    put_table(root, "occlusion", {0: (20.0, 22.0, 24.0), 1: (18.0, 20.1, 21.9)}, metric)
+    put_table(root, "occlusion", {0: (20.0, 22.0, 24.0), 1: (18.0, 20.1, 21.9)}, ONE_SAMPLE)
     found = ask(root, claim)
     assert found.verdict == HOLDS and found.effect.mean == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(
+    ("gains", "word", "left"),
+    [
+        ((0.9, 1.0, 1.1), HOLDS, 4.0),
+        ((9.8, 10.0, 10.2), FAILS, -5.0),
+        ((2.0, 4.0, 6.0), UNDECIDED, 1.0),
+    ],
+)
+def test_there_is_no_gain_where_a_contrast_is_within_a_margin(root, gains, word, left):
+    claim = "no gain | 5 | occlusion | occluded pictures in training help, with occluded tokens"
+    assert ask(root, claim).status == "not run yet"
+    without = [100.0 + gain for gain in gains]
+    put_table(root, "occlusion", {1: without, 3: (100.0, 100.0, 100.0)}, ONE_SAMPLE)
+    found = ask(root, claim)
+    assert found.verdict == word and found.effect.mean == pytest.approx(left)
+    assert found.effect.low < left < found.effect.high
+
+
+def test_one_rise_is_more_than_another(root):
+    rows = [
+        row(mean, mean - 1, mean + 1, protocol=protocol, level=level, joints=joints)
+        for protocol, level, means in (
+            ("clean", 0.0, (50.0, 60.0)),
+            ("occluders", 1.0, (90.0, 70.0)),
+        )
+        for joints, mean in zip(("covered by the occluder", "seen"), means, strict=True)
+    ]
+    put_rows(root, "synthetic", "sweeps", rows)
+    kinds = [
+        f"sweeps; protocol={protocol}; joints={joints}"
+        for joints in ("covered by the occluder", "seen")
+        for protocol in ("occluders", "clean")
+    ]
+    found = ask(root, f"rises more | {' | '.join(kinds)}")
+    assert (found.verdict, found.unit, found.over) == (HOLDS, "mm", "images")
+    assert found.effect.mean == pytest.approx((90 - 50) - (70 - 60))
+    assert found.effect[1:3] == pytest.approx((30 - 2, 30 + 2))  # four intervals of ±1
+    swapped = ask(root, f"rises more | {' | '.join(kinds[2:] + kinds[:2])}")
+    assert swapped.verdict == FAILS and swapped.effect.mean == pytest.approx(-30)
+    assert ask(root, f"rises more | {' | '.join(kinds)}", "mocap").status == "not run yet"
 
 
 def test_code_use_is_compared_seed_by_seed(root):
@@ -119,8 +162,7 @@ def test_code_use_is_compared_seed_by_seed(root):
 
 
 def test_few_steps_may_cost_so_many_percent(root):
-    metric = "one sample, clean, mpjpe_mm"
-    put_table(root, "3d", {2: (102.0, 103.0, 102.5), 5: (100.0, 100.0, 100.0)}, metric)
+    put_table(root, "3d", {2: (102.0, 103.0, 102.5), 5: (100.0, 100.0, 100.0)}, ONE_SAMPLE)
     text = "| 3d | S = 100, run in 25 | S = 100, run in 100"
     within = ask(root, f"within | 5 {text}")
     assert within.verdict == HOLDS and within.effect.mean == pytest.approx(2.5)

@@ -159,7 +159,7 @@ def test_an_ablations_setting_is_the_mean_over_its_seeds(root):
     found = Results(root).setting("synthetic", table, "X = 3", metric)
     half = 4.303 * 2.0 / math.sqrt(3)
     assert found.value == SeedInterval(12.0, pytest.approx(12 - half), pytest.approx(12 + half), 3)
-    assert found.over == "seeds"
+    assert found.over == "seeds and images"
     assert Results(root).setting("mocap", table, "X = 3", metric) is None
 
 

@@ -11,7 +11,7 @@ from di2pose_lib.config import EncoderConfig, TokenizerConfig
 from di2pose_lib.denoiser import Denoiser, DenoiserConfig
 from di2pose_lib.encoder import ImageEncoder
 from di2pose_lib.estimators import ARGMAX, BEST, MEAN, ONE_SAMPLE, SOFT, PoseModel
-from di2pose_lib.predictors import ESTIMATORS, FeaturePredictor, predicted
+from di2pose_lib.predictors import ESTIMATORS, JOINTS_2D, FeaturePredictor, predicted
 from di2pose_lib.seeding import generator_for
 from di2pose_lib.tokenizer import PoseTokenizer
 from di2pose_lib.transitions import OccludeReplaceSchedule
@@ -171,6 +171,10 @@ def test_bad_questions_are_refused_in_one_sentence():
         predicted(toy(SOFT), images(2), [1], 1)
     with pytest.raises(ValueError, match="`images` must be uint8"):
         predicted(toy(SOFT), images(2).float(), [1, 2], 1)
+    with pytest.raises(ValueError, match=r"`joints_2d` must have shape \(B, J, 2\)"):
+        predicted(toy(SOFT), torch.zeros(2, 17, 3), [1, 2], 1, JOINTS_2D)
+    with pytest.raises(ValueError, match="`takes` must be one of images, joints_2d; got 'words'"):
+        predicted(toy(SOFT), images(2), [1, 2], 1, "words")
     with pytest.raises(ValueError, match="`estimator` must be one of one sample"):
         toy(BEST)
     with pytest.raises(ValueError, match="`samples` must be at least 1; got 0"):

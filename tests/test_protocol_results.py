@@ -219,14 +219,24 @@ def test_the_same_joints_covered_and_not_are_a_pair_and_other_joints_are_none(ro
 def test_a_row_without_a_common_recording_is_left_out_where_recordings_are_shared():
     found = {name: {} for name in NAMES}
     found["occlusion"] = {2: occlusion(0.0), 3: occlusion(0.0)}
-    for seed, names in ((2, (0, 1)), (3, (5, 6))):
-        rare = row([1.0, 2.0], names=names, protocol="visible share", level=0.2)
+    for seed, names in ((2, range(5)), (3, range(5, 10))):
+        rare = row([1.0] * 5, names=tuple(names), protocol="visible share", level=0.2)
         found["occlusion"][seed]["errors"].append(rare)
     for shared in (True, False):
         rows = joined(found, shared_clusters=shared)["sweeps"]
         kept = [r for r in rows if r["protocol"] == "visible share"]
         assert len(kept) == (0 if shared else 1)
         assert of(rows, protocol="mask")["seeds"] == 2
+
+
+def test_a_bin_of_too_few_people_is_left_out_though_a_run_holds_it():
+    found = {name: {} for name in NAMES}
+    found["occlusion"] = {2: occlusion(0.0)}
+    for level, people in ((0.2, 4), (0.4, 5)):
+        few = row([1.0] * people, names=tuple(range(people)), protocol="visible share", level=level)
+        found["occlusion"][2]["errors"].append(few)
+    rows = joined(found, shared_clusters=False)["sweeps"]
+    assert [r["level"] for r in rows if r["protocol"] == "visible share"] == [0.4]
 
 
 def test_a_mean_of_actions_has_an_interval_over_the_seeds_and_its_place(root):
