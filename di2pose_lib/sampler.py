@@ -262,16 +262,16 @@ def _k_start_probs(schedule, logits, k_s, temperature, truncation):
 
 def _truncate(probs, share):
     """`probs` (..., C), in place, over the most probable codes that together reach `share`."""
-    ranked = _descending(probs)
-    below = ranked[..., :64].cumsum(dim=-1) < share  # most often so many reach it
+    ranked, num_codes = _ascending(probs), probs.shape[-1]
+    below = ranked[..., -64:].flip(-1).cumsum(dim=-1) < share  # most often so many reach it
     kept = 1 + below.sum(dim=-1, keepdim=True)
     if bool(below[..., -1].any()):
-        more = (ranked[below[..., -1]].cumsum(dim=-1) < share).sum(dim=-1, keepdim=True)
-        kept[below[..., -1]] = (1 + more).clamp_max(probs.shape[-1])
-    least = ranked.gather(-1, kept - 1)
-    after = ranked.gather(-1, kept.clamp_max(probs.shape[-1] - 1))
-    split = ((after == least) & (kept < probs.shape[-1]))[..., 0]  # equals on both sides
-    probs.masked_fill_(probs < least, 0)
+        every = ranked[below[..., -1]].flip(-1).cumsum(dim=-1)
+        kept[below[..., -1]] = 1 + (every[..., :-1] < share).sum(dim=-1, keepdim=True)
+    least = ranked.gather(-1, num_codes - kept)
+    after = ranked.gather(-1, (num_codes - kept - 1).clamp_min(0))
+    split = ((after == least) & (kept < num_codes))[..., 0]  # equals on both sides
+    probs.mul_(probs >= least)
     if bool(split.any()):  # of equals the lower stay
         room = kept[split] - (ranked[split] > least[split]).sum(dim=-1, keepdim=True)
         tied = probs[split] == least[split]
@@ -280,11 +280,11 @@ def _truncate(probs, share):
     return probs.div_(probs.sum(dim=-1, keepdim=True))
 
 
-def _descending(probs):
-    """`probs` (..., C) sorted, the most probable first."""
+def _ascending(probs):
+    """`probs` (..., C) sorted, the most probable last."""
     if probs.device.type == "cpu":  # where numpy sorts several times faster than torch
-        return torch.from_numpy(np.sort(probs.numpy(), axis=-1)).flip(-1)
-    return probs.sort(dim=-1, descending=True).values
+        return torch.from_numpy(np.sort(probs.numpy(), axis=-1))
+    return probs.sort(dim=-1).values
 
 
 def _put_certain_codes(probs, schedule, k_s, known):
@@ -323,7 +323,8 @@ def _most_confident_leave(schedule, confidence, k_start, k_s, k_u, u, generator)
     count = (hidden & (k_u != occ)).sum(dim=-1, keepdim=True)
     confidence = confidence.masked_fill(~hidden, -math.inf)
     ranked = confidence.argsort(dim=-1, descending=True, stable=True)
-    leaves = hidden & (ranked.argsort(dim=-1) < count)
+    first = torch.arange(k_s.shape[1], device=k_s.device) < count  # in the ranks' order
+    leaves = hidden & torch.zeros_like(hidden).scatter_(-1, ranked, first)
     # what has left by step u shows q(k_u | k̂_0, k_u ≠ Occ)
     _, beta, gamma = schedule.cumulative_rates(torch.tensor(u, device=k_s.device))
     draw = draws.uniform(k_s.shape, generator, torch.float64, k_s.device)
