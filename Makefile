@@ -51,9 +51,10 @@ $(STAMP):
 	    for candidate in $(PYTHONS); do \
 	        if "$$candidate" -c 'import sys; sys.exit(not (3, 11, 5) <= sys.version_info[:3] < (3, 13))' \
 	            >/dev/null 2>&1; then found="$$candidate"; break; fi; \
+	        refused="$${refused-}; $$candidate is $$("$$candidate" --version 2>/dev/null || echo not there)"; \
 	    done; \
 	    if [ -z "$${found-}" ]; then \
-	        echo "error: Python 3.11 (from 3.11.5) or 3.12 is needed; found none as" $(PYTHONS)"." >&2; \
+	        echo "error: Python 3.11 (from 3.11.5) or 3.12 is needed; found none$${refused-}." >&2; \
 	        echo "Say where it is: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; \
 	        exit 1; \
 	    fi; \
