@@ -50,6 +50,6 @@ def check_tensor(name, tensor, shape, dtype=None):
 
 def check_range(name, tensor, low, high):
     """Refuse values outside ``[low, high]`` (both included)."""
-    smallest, largest = tensor.min().item(), tensor.max().item()
+    smallest, largest = (end.item() for end in tensor.aminmax())
     got = smallest if smallest < low else largest
     require(low <= smallest and largest <= high, f"`{name}` must lie in [{low}, {high}]; got {got}")

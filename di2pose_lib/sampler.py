@@ -326,7 +326,7 @@ def _most_confident_leave(schedule, confidence, k_start, k_s, k_u, u, generator)
     first = torch.arange(k_s.shape[1], device=k_s.device) < count  # in the ranks' order
     leaves = hidden & torch.zeros_like(hidden).scatter_(-1, ranked, first)
     # what has left by step u shows q(k_u | k̂_0, k_u ≠ Occ)
-    _, beta, gamma = schedule.cumulative_rates(torch.tensor(u, device=k_s.device))
+    beta, gamma = schedule.beta_bar[u].item(), schedule.gamma_bar[u].item()
     draw = draws.uniform(k_s.shape, generator, torch.float64, k_s.device)
     other = draws.codes(schedule.num_codes, k_s.shape, generator, k_s.device)
     shown = torch.where(draw * (1 - gamma) < schedule.num_codes * beta, other, k_start)

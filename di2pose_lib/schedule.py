@@ -140,9 +140,9 @@ class OccludeReplaceSchedule:
         if prev_step is None:
             return step - 1, step
         prev_step = self.check_steps(prev_step, batch, device, "prev_step", low=0)
-        late = prev_step >= step
-        if bool(late.any()):
-            first = late.nonzero()[0, 0]
+        late = (prev_step >= step).nonzero()
+        if len(late):
+            first = late[0, 0]
             raise ValueError(
                 f"`prev_step` must lie in [0, step); got {prev_step[first].item()} "
                 f"at step {step[first].item()}"
