@@ -5,9 +5,7 @@ N = 100, C = 4375), float32, on the GPU where there is one, else on two threads.
 in turns in one process, and the ratios of their medians are what counts. Where a process has its
 memory moves its ratios more than anything else does, so several processes measure, one after the
 other: the medians of their ratios count, and all are kept. Extra memory is the peak above logits
-and gradient, in units of the logits' bytes, on ten times as many poses. The loss needs a logarithm
-of each logit that cross entropy does without; what an exp and a log of each take by themselves, in
-two passes without a gradient, is measured beside.
+and gradient, in units of the logits' bytes, on ten times as many poses.
 """
 
 import json
@@ -30,15 +28,10 @@ from di2pose_lib.transitions import OccludeReplaceSchedule, q_sample  # noqa: E4
 
 B, N, C, S = 8, 100, 4375, 100
 TURNS = 201  # the first warms up
-EVERY = {"dense formulation": 20, "exp and log": 20}  # seldom: they leave other caches behind
+DENSE_EVERY = 20  # seldom: it leaves other caches behind
 PROCESSES = 7
 ONE = "--one-process"
-RATIOS = (
-    "loss_over_cross_entropy",
-    "extra_memory_over_logits",
-    "dense_over_loss",
-    "exp_and_log_over_cross_entropy",
-)
+RATIOS = ("loss_over_cross_entropy", "extra_memory_over_logits", "dense_over_loss")
 
 
 def peak_bytes(where):
@@ -79,8 +72,6 @@ def measure():
     step = torch.randint(2, S + 1, (B,), generator=generator).to(where)
     k_s = q_sample(schedule, k_start, step, generator)
 
-    room = torch.empty_like(logits, requires_grad=False)
-
     def cross_entropy():
         return torch.nn.functional.cross_entropy(logits.flatten(0, 1), k_start.flatten())
 
@@ -92,12 +83,11 @@ def measure():
         "dense formulation": lambda: dense_loss(schedule, logits, k_start, k_s, step, 5e-4)[
             0
         ].backward(),
-        "exp and log": lambda: torch.exp(logits.detach(), out=room).log_(),
     }
     seconds = {name: [] for name in contestants}
     for turn in range(TURNS):
         for name, run in contestants.items():
-            if turn % EVERY.get(name, 1):
+            if name == "dense formulation" and turn % DENSE_EVERY:
                 continue
             logits.grad = None
             started = _now(where)
@@ -111,7 +101,6 @@ def measure():
         "loss_over_cross_entropy": medians["diffusion loss"] / medians["cross entropy"],
         "extra_memory_over_logits": memory,
         "dense_over_loss": medians["dense formulation"] / medians["diffusion loss"],
-        "exp_and_log_over_cross_entropy": medians["exp and log"] / medians["cross entropy"],
     }
 
 

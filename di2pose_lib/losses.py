@@ -193,8 +193,8 @@ class _RowTerms(torch.autograd.Function):
 
     With f = softmax(logits): log f at `start` and at `same`, and Σ_j log(f_j + a), where
     a = per_other · (1 − f_same) + per_same · f_same; three float64 (B, N). Rows go through
-    in blocks that fit a processor's cache, and f is all of the logits' size that is kept;
-    the backward pass turns it into the gradient.
+    in blocks, so that f is all of the logits' size that is made and kept; the backward pass
+    turns it into the gradient.
     """
 
     @staticmethod
@@ -204,26 +204,22 @@ class _RowTerms(torch.autograd.Function):
             part.flatten() for part in (start, same, per_other, per_same)
         )
         f = torch.empty_like(rows, dtype=torch.promote_types(logits.dtype, torch.float32))
-        log_total, sum_log = torch.empty_like(per_other), torch.empty_like(per_other)
-        at = torch.stack([start, same], dim=-1)
-        at_start, at_same = rows.gather(-1, at).double().unbind(dim=-1)
-        offset = torch.empty_like(per_other)
+        largest, total = f.new_empty(2, len(rows), 1)
         for block in _blocks(rows):
             part = rows[block].to(f.dtype)
-            largest = part.amax(dim=-1, keepdim=True)
-            torch.sub(part, largest, out=f[block]).exp_()
-            total = f[block].sum(dim=-1, keepdim=True)
-            f[block].mul_(total.reciprocal())
-            log_total[block] = (largest.double() + total.double().log())[:, 0]
-            offset[block] = _offset(
-                at_same[block] - log_total[block], per_other[block], per_same[block]
-            )
-            shifted = f[block] + offset[block, None].to(f.dtype)
-            sum_log[block] = shifted.log_().sum(dim=-1).double()
-        at_start, at_same = at_start - log_total, at_same - log_total
+            torch.amax(part, dim=-1, keepdim=True, out=largest[block])
+            own = torch.sub(part, largest[block], out=f[block]).exp_()
+            torch.sum(own, dim=-1, keepdim=True, out=total[block])
+            own.mul_(total[block].reciprocal())
+        log_total = (largest.double() + total.double().log())[:, 0]
+        at_start, at_same = (
+            rows.gather(-1, code[:, None])[:, 0].double() - log_total for code in (start, same)
+        )
+        offset = _offset(at_same, per_other, per_same)
         slope = (per_same - per_other) * at_same.exp()  # of the offset in log f_same
         ctx.save_for_backward(f, start, same, offset, slope)
         ctx.logits_type, shape = logits.dtype, logits.shape[:-1]
+        sum_log = _sum_of_logs(f, offset)
         return at_start.view(shape), at_same.view(shape), sum_log.view(shape)
 
     @staticmethod
@@ -234,17 +230,18 @@ class _RowTerms(torch.autograd.Function):
         grad_start, grad_same, grad_sum = (
             part.flatten() for part in (grad_start, grad_same, grad_sum)
         )
+        a, grad_each_log = (part[:, None].to(f.dtype) for part in (offset, grad_sum))
         grad = torch.empty_like(f)
         inverse_sum = torch.empty_like(offset)
         for block in _blocks(f):
-            inverse = torch.add(f[block], offset[block, None].to(f.dtype), out=grad[block])
-            inverse_sum[block] = inverse.reciprocal_().sum(dim=-1).double()
+            inverse = torch.add(f[block], a[block], out=grad[block]).reciprocal_()
+            inverse_sum[block] = inverse.sum(dim=-1).double()
             # The gradient in log f sums to `total` over the row; softmax takes it off again.
             inside = f.shape[1] - offset[block] * inverse_sum[block]  # Σ f / (f + a)
             through_offset = slope[block] * inverse_sum[block]
             total = grad_sum[block] * (inside + through_offset)
             total = total + grad_start[block] + grad_same[block]
-            inverse.mul_(grad_sum[block, None].to(f.dtype))
+            inverse.mul_(grad_each_log[block])
             inverse.sub_(total[:, None].to(f.dtype)).mul_(f[block])
         grad_same = grad_same + grad_sum * slope * inverse_sum
         for place, value in ((start, grad_start), (same, grad_same)):
@@ -252,13 +249,43 @@ class _RowTerms(torch.autograd.Function):
         return grad.view(shape).to(ctx.logits_type), None, None, None, None
 
 
+def _sum_of_logs(f, offset):
+    """Σ_j log(f_j + a) over each row of f (rows, C), a = `offset` > 0; float64 (rows,).
+
+    Logarithms take most of the time, so there is one for the product of four codes, not one for
+    each. Products of two are divided by a first: those of four then stay between a² and about
+    a⁻², which the type can hold if a is no smaller than the root of its smallest number. It is
+    only where replacement is so rare that this sum weighs nothing in the loss.
+    """
+    num_codes, width = f.shape[1], -(-f.shape[1] // 4)
+    offset = offset.clamp_min(torch.finfo(f.dtype).tiny ** 0.5)
+    a = offset[:, None].to(f.dtype)
+    inverse_a = a.reciprocal()
+    sums = torch.empty_like(offset)
+    ones_room, fours_room = (f.new_empty(_height(f), count * width) for count in (4, 1))
+    for block in _blocks(f):
+        part = f[block]
+        ones, fours = ones_room[: len(part)], fours_room[: len(part)]
+        torch.add(part, a[block], out=ones[:, :num_codes])
+        ones[:, num_codes:] = 1
+        twos = ones[:, : 2 * width].mul_(ones[:, 2 * width :]).mul_(inverse_a[block])
+        torch.mul(twos[:, :width], twos[:, width:], out=fours)
+        sums[block] = fours.log_().sum(dim=-1).double()
+    return sums + 2 * width * offset.log()
+
+
 def _offset(log_f_same, per_other, per_same):
     return (-per_other * torch.expm1(log_f_same) + per_same * log_f_same.exp()).clamp_min(1e-30)
 
 
+def _height(rows):
+    """How many rows go through at once: about a million numbers, or all there are."""
+    return min(len(rows), max(1, 2**20 // rows.shape[1]))
+
+
 def _blocks(rows):
-    """Slices of rows of about a million numbers, which fit a processor's cache."""
-    height = max(1, 2**20 // rows.shape[1])
+    """Slices of so many rows."""
+    height = _height(rows)
     return [slice(first, first + height) for first in range(0, len(rows), height)]
 
 

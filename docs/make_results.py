@@ -218,12 +218,10 @@ def _losses(loss):
     """Time and memory of the loss, with the range over the processes that measured."""
     each = loss["of_each_process"]
     over, dense = each["loss_over_cross_entropy"], each["dense_over_loss"]
-    alone = loss["exp_and_log_over_cross_entropy"]
     return (
         f"* The loss, forward and backward, takes {loss['loss_over_cross_entropy']:.1f} × the time "
         f"of cross entropy on the same logits ({min(over):.1f} to {max(over):.1f} in {len(over)} "
-        f"processes; an exp and a log of each logit alone {alone:.1f} ×) and "
-        f"{loss['extra_memory_over_logits']:.1f} × their bytes; the usual dense "
+        f"processes) and {loss['extra_memory_over_logits']:.1f} × their bytes; the usual dense "
         f"formulation takes {loss['dense_over_loss']:.0f} × as long as it "
         f"({min(dense):.0f} to {max(dense):.0f})."
     )

@@ -181,6 +181,27 @@ def test_sixty_digits_agree_with_the_brute_force_kl():
         assert got == pytest.approx(kl_nats(chain, odds, k_0, k_s, step).item(), rel=1e-9)
 
 
+@pytest.mark.parametrize("num_codes", [1, 2, 3, 4, 5, 6, 7, 4375])
+@pytest.mark.parametrize("replace", [0.1, 1e-3, 1e-6, 1e-9, 1e-12, 1e-15])
+@pytest.mark.parametrize("scale", [0.0, 1.0, 40.0])
+def test_float32_keeps_to_float64_however_rare_replacement_is(num_codes, replace, scale):
+    # Logarithms of four codes' product: neither 4th powers of probabilities that underflow
+    # nor codes that are left over where C is no multiple of 4 may show.
+    schedule = OccludeReplaceSchedule(num_codes, 100, 1 - replace, replace)
+    k_start = torch.randint(num_codes, (8, 6), generator=seeded(1))
+    step = torch.tensor([1, 2, 3, 20, 50, 80, 99, 100])
+    other = torch.randint(num_codes, (8, 2), generator=seeded(2))  # replaced, though so rare
+    occ = torch.full((8, 2), num_codes)
+    k_s = torch.cat([k_start[:, :2], other, occ], dim=1)
+    logits = random_logits(8, 6, num_codes, scale=scale, dtype=torch.float32)
+    logits[:, ::2].scatter_(-1, k_start[:, ::2, None], scale * 10)  # every other one is sure
+    wanted = diffusion_loss(schedule, logits.double(), k_start, k_s, step)
+    got = diffusion_loss(schedule, logits, k_start, k_s, step)
+    torch.testing.assert_close(
+        got.vlb_per_sample.double(), wanted.vlb_per_sample, atol=2e-5, rtol=2e-5
+    )
+
+
 @pytest.mark.parametrize("log2_doubt", [-20, -27, -31])
 def test_the_kl_keeps_its_digits_where_f_is_all_but_sure_of_a_wrong_code(log2_doubt):
     # Replacement is rarer than the doubt 1 − f, whose digits are then the loss's: it must not
