@@ -164,20 +164,24 @@ def _token_terms(schedule, k_start_logits, k_start, k_s, step):
         "`k_start_logits` must be finite; got NaN or infinity",
     )
     offset = -per_other * torch.expm1(log_f_same) + per_same * log_f_same.exp()
-    log_p_start = log_slope + _log_add(log_f_start, offset)
-    log_p_same_as_other = log_slope + _log_add(log_f_same, offset)
-    log_p_same = (factors.onward_same * factors.keep / factors.likelihood_same).log() + _log_add(
-        log_f_same, offset * factors.likelihood_same / factors.likelihood_other
-    )
+    # log p = log slope + log(f + a): the second part
+    log_start = _log_add(log_f_start, offset)
+    log_same_as_other = _log_add(log_f_same, offset)
+    log_same = _log_add(log_f_same, offset * factors.likelihood_same / factors.likelihood_other)
 
-    log_elsewhere = elsewhere.where(constant, 1.0).log()
-    sum_log_p = num_codes * log_slope + sum_log
-    kl = elsewhere * (num_codes * log_elsewhere - sum_log_p)
-    kl = kl + (torch.xlogy(at_same, at_same) - at_same * log_p_same)
-    kl = kl - elsewhere * (log_elsewhere - log_p_same_as_other)
-    correction = torch.xlogy(at_start, at_start) - at_start * log_p_start
-    correction = correction - elsewhere * (log_elsewhere - log_p_start)
-    kl = kl + correction.masked_fill(k_start == factors.same, 0.0)
+    # Σ q log q and the first part, which f does not change: as if all codes were `elsewhere`,
+    # then mended at v and, where it is another code, at i
+    is_same = k_start == factors.same
+    at_start, counted = (q.masked_fill(is_same, 0.0) for q in (at_start, elsewhere))
+    log_ratio = elsewhere.where(constant, 1.0).log() - log_slope
+    log_slope_same = (factors.onward_same * factors.keep / factors.likelihood_same).log()
+    kl = num_codes * elsewhere * log_ratio
+    kl = kl + torch.xlogy(at_same, at_same) - at_same * log_slope_same - elsewhere * log_ratio
+    kl = kl + torch.xlogy(at_start, at_start) - at_start * log_slope - counted * log_ratio
+    # the second part, in the same order
+    kl = kl - elsewhere * sum_log
+    kl = kl - at_same * log_same + elsewhere * log_same_as_other
+    kl = kl - at_start * log_start + counted * log_start
     return kl.masked_fill(alone, 0.0), -log_f_start
 
 
@@ -263,7 +267,7 @@ def _sum_of_logs(f, offset):
     inverse_a = a.reciprocal()
     sums = torch.empty_like(offset)
     ones_room, fours_room = (f.new_empty(_height(f), count * width) for count in (4, 1))
-    for block in _blocks(f):
+    for block in reversed(_blocks(f)):
         part = f[block]
         ones, fours = ones_room[: len(part)], fours_room[: len(part)]
         torch.add(part, a[block], out=ones[:, :num_codes])
