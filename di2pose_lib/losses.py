@@ -267,7 +267,7 @@ def _sum_of_logs(f, offset):
     inverse_a = a.reciprocal()
     sums = torch.empty_like(offset)
     ones_room, fours_room = (f.new_empty(_height(f), count * width) for count in (4, 1))
-    for block in reversed(_blocks(f)):
+    for block in reversed(_blocks(f)):  # what was written last is still in the cache
         part = f[block]
         ones, fours = ones_room[: len(part)], fours_room[: len(part)]
         torch.add(part, a[block], out=ones[:, :num_codes])
@@ -284,7 +284,7 @@ def _offset(log_f_same, per_other, per_same):
 
 def _height(rows):
     """How many rows go through at once: about a million numbers, or all there are."""
-    return min(len(rows), max(1, 2**20 // rows.shape[1]))
+    return max(1, min(len(rows), 2**20 // rows.shape[1]))
 
 
 def _blocks(rows):
