@@ -152,7 +152,7 @@ def _token_terms(schedule, k_start_logits, k_start, k_s, step):
     per_same = per_other * factors.likelihood_other / factors.likelihood_same
     log_slope = (factors.onward_other * factors.keep / factors.likelihood_other).log()
     constant = elsewhere > 0
-    log_f_start, log_f_same, sum_log = _RowTerms.apply(
+    log_f_start, log_f_same, sum_log = _row_terms(
         k_start_logits,
         k_start,
         factors.same,
@@ -164,24 +164,25 @@ def _token_terms(schedule, k_start_logits, k_start, k_s, step):
         "`k_start_logits` must be finite; got NaN or infinity",
     )
     offset = -per_other * torch.expm1(log_f_same) + per_same * log_f_same.exp()
-    # log p = log slope + log(f + a): the second part
+    # log p = log slope + log(f + a). Here is the second term; the first does not depend on f.
     log_start = _log_add(log_f_start, offset)
     log_same_as_other = _log_add(log_f_same, offset)
     log_same = _log_add(log_f_same, offset * factors.likelihood_same / factors.likelihood_other)
 
-    # Σ q log q and the first part, which f does not change: as if all codes were `elsewhere`,
-    # then mended at v and, where it is another code, at i
+    # Σ q log q and the first term: as if all codes were `elsewhere`, then corrected at v and i
     is_same = k_start == factors.same
-    at_start, counted = (q.masked_fill(is_same, 0.0) for q in (at_start, elsewhere))
+    at_start = at_start.masked_fill(is_same, 0.0)  # where i is v, `at_same` has it
+    elsewhere_at_start = elsewhere.masked_fill(is_same, 0.0)
     log_ratio = elsewhere.where(constant, 1.0).log() - log_slope
     log_slope_same = (factors.onward_same * factors.keep / factors.likelihood_same).log()
     kl = num_codes * elsewhere * log_ratio
     kl = kl + torch.xlogy(at_same, at_same) - at_same * log_slope_same - elsewhere * log_ratio
-    kl = kl + torch.xlogy(at_start, at_start) - at_start * log_slope - counted * log_ratio
-    # the second part, in the same order
+    kl = kl + torch.xlogy(at_start, at_start) - at_start * log_slope
+    kl = kl - elsewhere_at_start * log_ratio
+    # the second term, in the same order
     kl = kl - elsewhere * sum_log
     kl = kl - at_same * log_same + elsewhere * log_same_as_other
-    kl = kl - at_start * log_start + counted * log_start
+    kl = kl - at_start * log_start + elsewhere_at_start * log_start
     return kl.masked_fill(alone, 0.0), -log_f_start
 
 
@@ -192,13 +193,28 @@ def _log_add(log_f, offset):
     return total.where(positive, log_f)
 
 
+def _row_terms(logits, start, same, per_other, per_same):
+    """`_RowTerms`, in float64 for the rows of which a smaller type would lose the doubt.
+
+    Where f is all but sure of a wrong code that is seen, the loss lives on 1 − f, which float32
+    cannot hold. Such rows are rare.
+    """
+    terms = _RowTerms.apply(logits, start, same, per_other, per_same)
+    sure = (terms[1].detach() > -1e-4) & (start != same)
+    if logits.dtype == torch.float64 or not bool(sure.any()):
+        return terms
+    rows = [part[sure][None] for part in (logits, start, same, per_other, per_same)]  # (1, n, …)
+    exact = _RowTerms.apply(rows[0].double(), *rows[1:])
+    return [term.index_put((sure,), own[0]) for term, own in zip(terms, exact, strict=True)]
+
+
 class _RowTerms(torch.autograd.Function):
     """What the loss needs of each row of logits (B, N, C), in one pass over them.
 
     With f = softmax(logits): log f at `start` and at `same`, and Σ_j log(f_j + a), where
     a = per_other · (1 − f_same) + per_same · f_same; three float64 (B, N). Rows go through
-    in blocks, so that f is all of the logits' size that is made and kept; the backward pass
-    turns it into the gradient.
+    in blocks, so that f is all of the logits' size that is kept; the backward pass turns it
+    into the gradient.
     """
 
     @staticmethod
@@ -258,8 +274,9 @@ def _sum_of_logs(f, offset):
 
     Logarithms take most of the time, so there is one for the product of four codes, not one for
     each. Products of two are divided by a first: those of four then stay between a² and about
-    a⁻², which the type can hold if a is no smaller than the root of its smallest number. It is
-    only where replacement is so rare that this sum weighs nothing in the loss.
+    a⁻² (or 1), which the type can hold if a is no smaller than the root of its smallest number.
+    A smaller a is raised to it: the true posterior then puts so little on each of these codes
+    that the loss does not change in float32.
     """
     num_codes, width = f.shape[1], -(-f.shape[1] // 4)
     offset = offset.clamp_min(torch.finfo(f.dtype).tiny ** 0.5)
@@ -279,16 +296,17 @@ def _sum_of_logs(f, offset):
 
 
 def _offset(log_f_same, per_other, per_same):
+    """a, no smaller than what keeps 1 / (f + a) finite in float32."""
     return (-per_other * torch.expm1(log_f_same) + per_same * log_f_same.exp()).clamp_min(1e-30)
 
 
 def _height(rows):
-    """How many rows go through at once: about a million numbers, or all there are."""
+    """How many rows go through at once: about a million numbers, which bounds what is made anew."""
     return max(1, min(len(rows), 2**20 // rows.shape[1]))
 
 
 def _blocks(rows):
-    """Slices of so many rows."""
+    """Slices of `_height(rows)` rows that cover all."""
     height = _height(rows)
     return [slice(first, first + height) for first in range(0, len(rows), height)]
 

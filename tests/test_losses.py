@@ -7,7 +7,7 @@ import torch
 from dense_loss import dense_loss
 from oracle import CHAINS, kl_nats, product_matrix, reachable_pairs
 
-from di2pose_lib.losses import diffusion_loss, elbo
+from di2pose_lib.losses import _sum_of_logs, diffusion_loss, elbo
 from di2pose_lib.transitions import OccludeReplaceSchedule, q_sample
 
 EXACT = {"atol": 1e-12, "rtol": 1e-12}
@@ -182,7 +182,7 @@ def test_sixty_digits_agree_with_the_brute_force_kl():
 
 
 @pytest.mark.parametrize("num_codes", [1, 2, 3, 4, 5, 6, 7, 4375])
-@pytest.mark.parametrize("replace", [0.1, 1e-3, 1e-6, 1e-9, 1e-12, 1e-15])
+@pytest.mark.parametrize("replace", [0.1, 1e-3, 1e-6, 1e-9, 1e-12, 1e-15, 1e-24])
 @pytest.mark.parametrize("scale", [0.0, 1.0, 40.0])
 def test_float32_keeps_to_float64_however_rare_replacement_is(num_codes, replace, scale):
     # Logarithms of four codes' product: neither 4th powers of probabilities that underflow
@@ -194,12 +194,54 @@ def test_float32_keeps_to_float64_however_rare_replacement_is(num_codes, replace
     occ = torch.full((8, 2), num_codes)
     k_s = torch.cat([k_start[:, :2], other, occ], dim=1)
     logits = random_logits(8, 6, num_codes, scale=scale, dtype=torch.float32)
-    logits[:, ::2].scatter_(-1, k_start[:, ::2, None], scale * 10)  # every other one is sure
-    wanted = diffusion_loss(schedule, logits.double(), k_start, k_s, step)
-    got = diffusion_loss(schedule, logits, k_start, k_s, step)
+    logits[:, ::2].scatter_(-1, k_start[:, ::2, None], scale * 10)  # sure of what is true
+    logits[:, 3].scatter_(-1, k_s[:, 3, None], scale * 10)  # and of what is seen
+    (wanted, wanted_grad), (got, grad) = (
+        loss_and_gradient(schedule, given, k_start, k_s, step)
+        for given in (logits.double(), logits)
+    )
     torch.testing.assert_close(
         got.vlb_per_sample.double(), wanted.vlb_per_sample, atol=2e-5, rtol=2e-5
     )
+    torch.testing.assert_close(grad.double(), wanted_grad, atol=1e-6, rtol=1e-3)
+
+
+def loss_and_gradient(schedule, logits, *rest):
+    leaf = logits.clone().requires_grad_()
+    result = diffusion_loss(schedule, leaf, *rest)
+    (gradient,) = torch.autograd.grad(result.loss, leaf)
+    return result, gradient
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("replace", [0.1, 1e-3])
+@pytest.mark.parametrize("sure", [4.0, 12.0, 20.0, 30.0])
+def test_the_gradient_is_right_where_f_is_sure_of_a_wrong_code_that_is_seen(dtype, replace, sure):
+    # In a row whose doubt 1 − f float32 cannot hold, beside an ordinary one.
+    schedule = OccludeReplaceSchedule(4375, 100, 1 - replace, replace)
+    logits = torch.full((1, 2, 4375), -60.0)
+    logits[0, 0, 1], logits[0, 0, 2] = sure, 0.0
+    logits[0, 1] = random_logits(4375)
+    logits = logits.to(dtype)
+    k_start, k_s = torch.tensor([[0, 0]]), torch.tensor([[1, 1]])
+    (wanted, wanted_grad), (got, grad) = (
+        loss_and_gradient(schedule, given, k_start, k_s, 2) for given in (logits.double(), logits)
+    )
+    assert wanted_grad[0, 0, 1] > 1e-4
+    torch.testing.assert_close(got.loss.double(), wanted.loss, rtol=1e-5, atol=0)
+    rtol = 1e-2 if dtype == torch.bfloat16 else 2e-3
+    torch.testing.assert_close(grad[0, 0, :3].double(), wanted_grad[0, 0, :3], rtol=rtol, atol=1e-9)
+    torch.testing.assert_close(grad.double(), wanted_grad, rtol=rtol, atol=1e-7)
+
+
+@pytest.mark.parametrize("a", [1e-18, 1e-15, 1e-12, 1e-8, 1e-3, 10.0])
+@pytest.mark.parametrize("num_codes", [1, 6, 1001])
+def test_the_sum_of_logarithms_is_that_of_each_code(a, num_codes):
+    f = torch.zeros(3, num_codes)
+    f[0, 0], f[1] = 1.0, 1 / num_codes  # sure, even, and nothing at all
+    offset = torch.full((3,), a, dtype=torch.float64)
+    wanted = (f.double() + a).log().sum(dim=-1)
+    torch.testing.assert_close(_sum_of_logs(f, offset), wanted, rtol=1e-6, atol=1e-5)
 
 
 @pytest.mark.parametrize("log2_doubt", [-20, -27, -31])
