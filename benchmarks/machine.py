@@ -2,39 +2,27 @@
 
 import os
 import platform
-from pathlib import Path
 
 import torch
+
+from di2pose_lib import machine as library
 
 
 def machine():
     """What the times depend on, for JSON: no name of a host, no path.
 
     Returns:
-        a dict: `cpu`, the processor's model; `cores`, those that this process may use;
-        `memory_gib`; `threads`, torch's at this moment, so ask after `torch.set_num_threads`;
-        versions `torch` and `python`; `gpu`, its name, where there is CUDA.
+        a dict: what `di2pose_lib.machine` tells (`cpu`, `threads` and, where there is one,
+        `gpu`); `cores`, those that this process may use; `memory_gib`; versions `torch` and
+        `python`.
     """
-    found = {
-        "cpu": cpu_model(),
+    return {
+        **library.machine(),
         "cores": _cores(),
         "memory_gib": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1),
-        "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
-    if torch.cuda.is_available():
-        found["gpu"] = torch.cuda.get_device_name()
-    return found
-
-
-def cpu_model(cpuinfo="/proc/cpuinfo"):
-    """The first model that Linux names, else what the platform calls its processor."""
-    path = Path(cpuinfo)
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    pairs = (line.partition(":") for line in lines)
-    models = [value.strip() for key, _, value in pairs if key.strip() == "model name"]
-    return models[0] if models else platform.processor() or platform.machine()
 
 
 def _cores():

@@ -14,10 +14,11 @@ import time
 from pathlib import Path
 
 import torch
-from machine import machine
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+
+from machine import machine  # noqa: E402
 
 from di2pose_lib.config import OptimizerConfig  # noqa: E402
 from di2pose_lib.denoiser import Denoiser, DenoiserConfig  # noqa: E402

@@ -60,20 +60,6 @@ def test_the_machine_is_described_without_its_name_or_a_path(benchmark, threads)
         assert machine()["threads"] == count
 
 
-def test_the_processor_s_model_is_the_first_of_linux_else_the_platform_s(
-    benchmark, tmp_path, monkeypatch
-):
-    cpu_model = benchmark("machine").cpu_model
-    text = "processor\t: 0\nmodel\t\t: 1\nmodel name\t: Chip 7: fast\nmodel name\t: Chip 8\n"
-    (tmp_path / "cpuinfo").write_text(text)
-    assert cpu_model(tmp_path / "cpuinfo") == "Chip 7: fast"
-    (tmp_path / "arm").write_text("processor\t: 0\nBogoMIPS\t: 50.00\n")
-    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
-    for processor, shown in (("Chip 9", "Chip 9"), ("", "aarch64")):
-        monkeypatch.setattr(platform, "processor", lambda processor=processor: processor)
-        assert cpu_model(tmp_path / "arm") == cpu_model(tmp_path / "none") == shown
-
-
 def test_every_benchmark_tells_the_machine():
     scripts = sorted(path for path in FOLDER.glob("*.py") if path.name != "machine.py")
     assert len(scripts) >= 7
