@@ -10,10 +10,15 @@ def machine():
     """What the last bits of results depend on, for JSON: no name of a host, no path.
 
     Returns:
-        a dict: `cpu`, the processor's model; `threads`, torch's at this moment, so ask after
-        `torch.set_num_threads`; `gpu`, its name, where there is CUDA.
+        a dict: `cpu`, the processor's model; `vectors`, its instructions that torch uses;
+        `threads`, torch's at this moment, so ask after `torch.set_num_threads`; `gpu`, its name,
+        where there is CUDA.
     """
-    found = {"cpu": cpu_model(), "threads": torch.get_num_threads()}
+    found = {
+        "cpu": cpu_model(),
+        "vectors": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+    }
     if torch.cuda.is_available():
         found["gpu"] = torch.cuda.get_device_name()
     return found

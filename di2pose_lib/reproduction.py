@@ -1,0 +1,174 @@
+"""Did this machine reproduce the committed errors? `python -m di2pose_lib.reproduction`.
+
+Another processor rounds otherwise, so it trains other networks from the same seed. A committed
+record, results/reference/<source>_seeds.json, says how much the errors move from one training
+seed to the next on the same images, and that is the measure: an error is *reproduced* if it lies
+where one more seed's would in 95 of 100 cases. `make repro` ends with the table.
+
+`--measure` writes the record: it trains two more seeds on the images of the finished pipeline of
+this machine (twice the time of `make repro`); a seed that the record has already is kept.
+"""
+
+import argparse
+import dataclasses
+import math
+import sys
+
+from di2pose_lib import ablations, stages
+from di2pose_lib.checks import require
+from di2pose_lib.comparisons import seed_interval
+from di2pose_lib.config_file import load_config
+from di2pose_lib.files import fingerprint, read_json, write_json
+from di2pose_lib.machine import machine
+from di2pose_lib.project import LIBRARY_DIGEST, Pipeline, finished_pipeline, project_root
+
+PARAMS = "params.yaml"
+NUM_SEEDS = 3
+SUMMARY = "evaluation_summary.json"
+ROUNDING_MM = 0.05  # what no seed moves (the mean pose) moves elsewhere by rounding alone
+REPRODUCED, DIFFERS = "reproduced", "differs by more than seeds do"
+STEPS = (
+    ("image_encoder", stages.image_encoder),
+    ("pose_tokenizer", stages.pose_tokenizer),
+    ("diffusion_training", stages.denoiser),
+    ("evaluation", stages.evaluation),
+)
+
+
+def record_path(config):
+    """Where the errors of several training seeds are committed."""
+    return project_root() / "results" / "reference" / f"{config.data.source}_seeds.json"
+
+
+def parameters(config):
+    """A digest of all parameters that an error depends on."""
+    return fingerprint(ablations.run_values(config, ablations.DENOISER))
+
+
+def table(seeds, committed, errors):
+    """Each error beside the committed one, and where one more seed's would lie.
+
+    Args:
+        seeds: list of {name: mm}, one a training seed.
+        committed, errors: {name: mm}, committed and of this machine, the same names.
+
+    Returns:
+        list of (name, committed mm, mm here, low, high, word); low and high are the ends of the
+        95 % prediction interval.
+
+    Raises:
+        ValueError: other names.
+    """
+    for each in (committed, errors):
+        require(
+            each.keys() == seeds[0].keys(),
+            f"the errors must be {', '.join(seeds[0])}; got {', '.join(each)}",
+        )
+    rows = []
+    for name, here in errors.items():
+        low, high = prediction_interval([each[name] for each in seeds])
+        word = REPRODUCED if low <= here <= high else DIFFERS
+        rows.append((name, committed[name], here, low, high, word))
+    return rows
+
+
+def prediction_interval(values):
+    """Where one more value of the same kind lies in 95 of 100 cases: mean ± t s √(1 + 1/n)."""
+    mean, low, _, count = seed_interval(values)
+    half = (mean - low) * math.sqrt(count + 1) + ROUNDING_MM
+    return mean - half, mean + half
+
+
+def show(config, errors):
+    """The table of this machine's `errors` {name: mm} and what it means, as text."""
+    record, here = read_json(record_path(config)), machine()
+    if record["parameters"] != parameters(config):
+        return "The parameters are not those of the committed errors: nothing to compare with."
+    seeds = record["errors"]
+    rows = table(list(seeds.values()), seeds[str(config.seed)], errors)
+    width = max(len(row[0]) for row in rows)
+    lines = [
+        f"{'MPJPE, mm':{width}}  committed    here   one more seed, 95 %",
+        *(
+            f"{name:{width}}  {committed:9.1f} {value:7.1f}   [{low:5.1f}, {high:5.1f}]  {word}"
+            for name, committed, value, low, high, word in rows
+        ),
+        "",
+        f"Committed on {_words(record['machine'])}; here {_words(here)}.",
+        f"{sum(row[-1] == REPRODUCED for row in rows)} of {len(rows)} reproduced. The interval is "
+        f"of {len(seeds)} training seeds on the same images; one number in twenty lies "
+        "outside by chance.",
+    ]
+    return "\n".join(lines)
+
+
+def _words(computer):
+    return f"{computer['cpu']} ({computer['vectors']}), {computer['threads']} threads"
+
+
+def measure(params_file):
+    """Train the seeds that the record lacks, and write it.
+
+    Raises:
+        ValueError: the pipeline was not run here, or with other parameters.
+    """
+    finished = finished_pipeline(params_file)
+    require(finished is not None, f"run `dvc repro` with {params_file} first; it is not finished")
+    config = finished.config
+    path, here = record_path(config), machine()
+    wanted = {
+        "machine": here,
+        "parameters": parameters(config),
+        "images": finished.content("data_preparation"),
+    }
+    record = read_json(path) if path.is_file() else {}
+    own = read_json(finished.results / SUMMARY)
+    if any(record.get(key) != value for key, value in wanted.items()):
+        record = {}
+    if record.get("errors", {}).get(str(config.seed)) != own:  # all seeds by one machine's code
+        record = {**wanted, "libraries": {}, "errors": {}}
+    for seed in range(config.seed, config.seed + NUM_SEEDS):
+        if str(seed) not in record["errors"]:
+            errors = own if seed == config.seed else _trained(finished, seed)
+            record["errors"][str(seed)] = errors
+            record["libraries"][str(seed)] = LIBRARY_DIGEST[:16]
+            write_json(path, record)
+    return path
+
+
+def _trained(finished, seed):
+    """The evaluation_summary.json of another training seed on the finished pipeline's images."""
+    config = dataclasses.replace(finished.config, seed=seed)
+    folder = project_root() / "scratch" / "reproduction" / str(seed)
+    images = Pipeline(config, folder).artifacts / "data_preparation"
+    images.parent.mkdir(parents=True, exist_ok=True)
+    if not images.is_symlink():
+        images.symlink_to(finished.artifacts / "data_preparation")
+    for stage, make in STEPS:  # as DVC would run them: what came before is only loaded
+        pipeline = Pipeline(config, folder, stage)
+        make(pipeline)
+        pipeline.remove_checkpoints(stage)
+    return read_json(pipeline.results / SUMMARY)
+
+
+def main(arguments):
+    """Command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m di2pose_lib.reproduction", description=__doc__)
+    parser.add_argument("--params", default=PARAMS, help="seen from the repository's top folder")
+    parser.add_argument("--measure", action="store_true", help="train more seeds, write the record")
+    chosen = parser.parse_args(arguments)
+    try:
+        if chosen.measure:
+            print(measure(chosen.params).relative_to(project_root()))
+            return 0
+        config = load_config(project_root() / chosen.params)
+        results = Pipeline(config, (project_root() / chosen.params).parent).results
+        print(show(config, read_json(results / SUMMARY)))
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
