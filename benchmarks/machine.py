@@ -12,8 +12,8 @@ def machine():
     """What the times depend on, for JSON: no name of a host, no path.
 
     Returns:
-        a dict: what `di2pose_lib.machine` tells (`cpu`, `threads` and, where there is one,
-        `gpu`); `cores`, those that this process may use; `memory_gib`; versions `torch` and
+        a dict: what `di2pose_lib.machine` tells (`cpu`, `vectors`, `threads` and, where there
+        is one, `gpu`); `cores`, those that this process may use; `memory_gib`; versions `torch` and
         `python`.
     """
     return {

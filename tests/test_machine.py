@@ -21,7 +21,8 @@ def test_results_name_the_processor_and_the_threads_of_the_run(threads, monkeypa
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     for count in (1, 2):
         threads(count)
-        assert machine() == {"cpu": cpu_model(), "threads": count}
+        vectors = torch.backends.cpu.get_cpu_capability()
+        assert machine() == {"cpu": cpu_model(), "vectors": vectors, "threads": count}
     assert cpu_model() and platform.node() not in machine().values()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Card 5")
