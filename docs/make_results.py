@@ -1,8 +1,9 @@
 """Write what is derived from results.
 
-README's table from results/lesson/*/sweeps.json, its verdicts from results/ledger.csv and
-its figures of speed from benchmarks/results/*.json; and into the record of the synthetic source
-the variation of real motion capture, which notebook 01 compares it with.
+README's table from results/lesson/*/sweeps.json, its verdicts from results/ledger.csv, its
+figures of speed from benchmarks/results/*.json, and how far seeds differ from their record;
+and into the record of the synthetic source the variation of real motion capture, which
+notebook 01 compares it with.
 """
 
 import csv
@@ -17,6 +18,7 @@ from di2pose_lib import (
     inpainting_evaluation,
     ledger,
     ledger_tables,
+    reproduction,
     step_choice,
     step_curve,
 )
@@ -245,6 +247,23 @@ def speed():
     ]
 
 
+def seeds():
+    """How far one more training seed would be from the committed errors, in Markdown."""
+    record = read_json(ROOT / "results" / "reference" / "synthetic_seeds.json")
+    committed = record["errors"][str(load_config(ROOT / PARAMS["lesson"]).seed)]
+    rows = reproduction.table([*record["errors"].values()], committed, committed)
+    shown = {
+        "clean_soft_decoding_mpjpe_mm": "soft decoding",
+        "clean_one_sample_algorithm_2_mpjpe_mm": "one sample of Algorithm 2",
+    }
+    each = [
+        f"{shown[name]} {mm:.1f} mm, one more seed {low:.0f} to {high:.0f}"
+        for name, mm, _, low, high, _ in rows
+        if name in shown
+    ]
+    return [f"Committed, clean images: {'; '.join(each)} ({len(record['errors'])} seeds)."]
+
+
 def claims():
     """The verdicts on the claims that the README shows, in Markdown."""
     with open(ROOT / ledger.LEDGER, encoding="utf-8", newline="") as handle:
@@ -258,6 +277,7 @@ BLOCKS = {
     "besides": besides,
     "claims": claims,
     "speed": speed,
+    "seeds": seeds,
 }  # what stands between two markers in README.md
 
 

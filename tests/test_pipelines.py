@@ -168,6 +168,25 @@ def test_every_output_is_keyed_by_scale_and_source_and_small_results_stay_out_of
             assert settings["cache"] is False
 
 
+def test_experiments_show_few_metrics():
+    """`dvc exp show` has a column for each number of each metric."""
+    numbers = 0
+    for stage in STAGES:
+        for path in paths(DVC["stages"][stage].get("metrics", [])):
+            text = (ROOT / rendered(path, ROOT / "params.yaml")).read_text(encoding="utf-8")
+            numbers += len(re.findall(r": -?\d", text))
+    assert 20 <= numbers <= 40
+
+
+@all_pipelines
+def test_experiments_can_keep_their_metrics_for_git_does_not_ignore_them(params):
+    for stage in STAGES:
+        for path in paths(DVC["stages"][stage].get("metrics", [])):
+            where = params.parent / rendered(path, params)
+            ignored = subprocess.run(["git", "check-ignore", "--quiet", where], cwd=ROOT)
+            assert ignored.returncode in (1, 128), where  # 128: no git repository
+
+
 def test_what_a_stage_takes_from_results_is_committed():
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
     if tracked.returncode:
