@@ -20,7 +20,7 @@ from di2pose_lib.comparisons import seed_interval
 from di2pose_lib.config_file import load_config
 from di2pose_lib.files import fingerprint, read_json, write_json
 from di2pose_lib.machine import machine
-from di2pose_lib.project import LIBRARY_DIGEST, Pipeline, finished_pipeline, project_root
+from di2pose_lib.project import Pipeline, finished_pipeline, project_root
 
 PARAMS = "params.yaml"
 NUM_SEEDS = 3
@@ -126,12 +126,11 @@ def measure(params_file):
     if any(record.get(key) != value for key, value in wanted.items()):
         record = {}
     if record.get("errors", {}).get(str(config.seed)) != own:  # all seeds by one machine's code
-        record = {**wanted, "libraries": {}, "errors": {}}
+        record = {**wanted, "errors": {}}
     for seed in range(config.seed, config.seed + NUM_SEEDS):
         if str(seed) not in record["errors"]:
             errors = own if seed == config.seed else _trained(finished, seed)
             record["errors"][str(seed)] = errors
-            record["libraries"][str(seed)] = LIBRARY_DIGEST[:16]
             write_json(path, record)
     return path
 
