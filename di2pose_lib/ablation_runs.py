@@ -20,6 +20,7 @@ from di2pose_lib.config_file import load_config, to_dict
 from di2pose_lib.encoder_training import encode_images
 from di2pose_lib.experiment_runs import check_sources, run_each
 from di2pose_lib.files import fingerprint, locked, write_json
+from di2pose_lib.machine import machine
 from di2pose_lib.metrics import MM_PER_M
 from di2pose_lib.pct import PCTLoss, design_report, pct_loss
 from di2pose_lib.project import LIBRARY_DIGEST, Pipeline, project_root
@@ -93,7 +94,11 @@ class Run:
                 if made.is_dir() and not made.is_symlink() and not self.stored(stage).exists():
                     self.stored(stage).parent.mkdir(parents=True, exist_ok=True)
                     made.rename(self.stored(stage))
-            made_by = {"library": LIBRARY_DIGEST[:16], "from": self.values}
+            made_by = {
+                "library": LIBRARY_DIGEST[:16],
+                "machine": machine(),
+                "from": self.values,
+            }
             write_json(self.row_path, {**made_by, **measured})
             shutil.rmtree(pipeline.folder)
 

@@ -144,6 +144,13 @@ class Pipeline:
         """Digest of a stage's artefact, for the `made_from` of the next."""
         return read_json(self.artifacts / stage / "made_from.json")["content"]
 
+    def contents(self):
+        """{stage: digest} of the data and networks that a model is: what made its numbers.
+
+        The same seed on another machine gives other bits, and so other digests.
+        """
+        return {stage: self.content(stage) for stage in TRAINED_FROM}
+
 
 def open_pipeline(params_file):
     """The pipeline of a parameters file, named from the repository's top folder.

@@ -28,6 +28,7 @@ from di2pose_lib.estimators import CHAIN_STEPS, SOFT
 from di2pose_lib.evaluation import DI2POSE
 from di2pose_lib.experiment_runs import check_sources, run_each
 from di2pose_lib.files import fingerprint, locked
+from di2pose_lib.machine import machine
 from di2pose_lib.patch_grid import patch_grid
 from di2pose_lib.project import LIBRARY_DIGEST, Pipeline, finished_pipeline, project_root
 from di2pose_lib.row_files import write_rows
@@ -96,7 +97,11 @@ class Run:
         """Train what is missing, measure, and write the rows."""
         with locked(self.store):
             measured = self._measured()
-            made_by = {"library": LIBRARY_DIGEST[:16], "from": self.values}
+            made_by = {
+                "library": LIBRARY_DIGEST[:16],
+                "machine": machine(),
+                "from": self.values,
+            }
             write_rows(self.row_path, {**made_by, **measured})
 
     def _measured(self):
@@ -128,14 +133,18 @@ class Run:
         return rows
 
     def _attack(self, found):
-        """{"errors": rows, "gallery": the records of the worst cases, without their tables}."""
+        """{"errors": rows, "gallery": the records of the worst cases, without their tables}.
+
+        A record of the gallery says which data and networks it is of, `Pipeline.contents`.
+        """
         soft, test = _soft(found), found.data["test"]
         grid = patch_grid(PATCHES[self.name], test.image_size)
         rows = protocols.spread_rows(test, ATTACKED)
         records = self._attacked(soft, test, grid, rows, COARSE_TO_FINE)
         errors = advocc_rows(records, test, grid, ADVOCC, *soft[:2], *self._intervals())
         worst = sorted(records, key=lambda r: -r["worst"]["mpjpe_mm"]["error_mm"])[:GALLERY]
-        gallery = [{k: v for k, v in r.items() if k != "errors_mm"} for r in worst]
+        made_by = {"made_by": self.pipeline().contents()}
+        gallery = [{k: v for k, v in r.items() if k != "errors_mm"} | made_by for r in worst]
         return {"errors": errors, "gallery": gallery}
 
     def _agree(self, found):
@@ -164,14 +173,19 @@ class Run:
         attack = Attack(predictor, textures, grid, seed, DRAWS, FRESH_DRAWS)
         cost = expected_cost(attack, test, len(rows), search)
         print(f"{self.name}: at most {cost.seconds / 60:.0f} minutes are expected", flush=True)
-        identity = {"library": LIBRARY_DIGEST, "config": _trained_from(self.config)}
+        identity = {
+            "library": LIBRARY_DIGEST,
+            "config": _trained_from(self.config),
+            "made_by": self.pipeline().contents(),
+        }
         folder = self.store / self.name.replace(" ", "") / fingerprint(identity)
         return attack_images(attack, test, rows, search, folder, identity)
 
     def _kept(self):
-        """The folder of what a killed run of this code and these settings goes on with."""
-        made_by = fingerprint({"library": LIBRARY_DIGEST, "from": self.values})
-        return self.store / self.name / made_by
+        """The folder of what a killed run of this code, settings and networks goes on with."""
+        networks = self.pipeline().contents()
+        made_by = {"library": LIBRARY_DIGEST, "from": self.values, "made_by": networks}
+        return self.store / self.name / fingerprint(made_by)
 
 
 def _soft(found):

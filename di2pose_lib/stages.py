@@ -18,6 +18,7 @@ from di2pose_lib.encoder_training import encode_images, train_encoder, write_fea
 from di2pose_lib.estimators import PoseModel
 from di2pose_lib.evaluation import CONDITIONS, Prediction, evaluation_rows, predict, summary
 from di2pose_lib.files import load_tensors, read_json, save_tensors, write_json, write_text
+from di2pose_lib.machine import machine
 from di2pose_lib.preparation import prepare_dataset
 from di2pose_lib.seeding import seed_for
 from di2pose_lib.source_record import check_record
@@ -209,7 +210,7 @@ def evaluation(pipeline):
         for occlusion in CONDITIONS
     }
     rows = [
-        {"data": config.data.source, "scale": config.scale, **row}
+        {"data": config.data.source, "scale": config.scale, **row, **machine()}
         for occlusion, split in CONDITIONS.items()
         for prediction in predictions[occlusion]
         for row in evaluation_rows(prediction, data[split], occlusion, config)

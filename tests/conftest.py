@@ -1,6 +1,35 @@
 """Fixtures of more than one test file."""
 
+import subprocess
+from pathlib import Path
+
 import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def committed_files(tmp_path_factory):
+    """A folder with every file as git has it, committed or staged; None without a repository.
+
+    `make repro` and `make mocap` write this machine's numbers, and the record of its motion
+    capture, over committed ones. They are no fault: what must agree is what is committed.
+    """
+    if not (ROOT / ".git").exists():
+        return None
+    folder = tmp_path_factory.mktemp("committed")
+    export = ["git", "checkout-index", "--all", f"--prefix={folder}/"]
+    subprocess.run(export, cwd=ROOT, check=True)
+    return folder
+
+
+@pytest.fixture
+def committed(committed_files, monkeypatch):
+    """The same folder, and the project is the one in it, as far as parameters and results go."""
+    if committed_files is None:
+        pytest.skip("no git repository: nothing is committed")
+    monkeypatch.chdir(committed_files)
+    return committed_files
 
 
 @pytest.fixture

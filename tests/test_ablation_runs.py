@@ -9,6 +9,7 @@ from di2pose_lib import ablation_runs, ablation_tables, ablation_times, ablation
 from di2pose_lib.ablation_runs import Run, main, planned
 from di2pose_lib.ablation_tables import compared, finished_rows, mean_curves, row_error
 from di2pose_lib.config_file import load_config
+from di2pose_lib.machine import machine
 from di2pose_lib.project import project_root
 from di2pose_lib.step_curve import ERRORS, WAYS, fewest_steps
 
@@ -117,7 +118,8 @@ def test_runs_share_what_does_not_depend_on_their_setting(root):
 
 def test_a_row_holds_errors_by_cluster_and_no_time(at):
     row = finished_rows(TABLE, "synthetic", (7,), at)["both"][7]
-    assert set(row) == {"library", "from", "clusters", "images", "errors"}
+    assert set(row) == {"library", "machine", "from", "clusters", "images", "errors"}
+    assert row["machine"] == machine()
     assert row["from"]["kind"] == "denoiser" and row["from"]["seed"] == 7
     assert row["clusters"] == "subject"
     assert sum(row["images"]) == 44  # 22 sequences of 2 frames

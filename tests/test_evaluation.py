@@ -12,7 +12,7 @@ from di2pose_lib.estimators import ARGMAX, BEST, CHAIN, MEAN, ONE_SAMPLE, SOFT
 from di2pose_lib.evaluation import Prediction, evaluation_rows, find, joint_errors, summary
 from di2pose_lib.metrics import pa_mpjpe_mm
 
-ROW_KEYS = {  # of a row as it is written; stages.evaluation puts data and scale in front
+ROW_KEYS = {  # of a row as it is written, before the machine; `stages` adds data and scale
     *("data", "scale", "method", "estimator", "occlusion", "joints", "action", "metric"),
     *("mean", "ci95_low", "ci95_high", "seeds", "n"),
 }

@@ -45,9 +45,12 @@ SLIPPED_CLAIMS = {
 
 
 @pytest.fixture(scope="module")
-def rows():
-    """The ledger of this repository."""
-    return ledger.build(ROOT)
+def rows(committed_files):
+    """The ledger of this repository, from its committed results where git knows which."""
+    root = committed_files or ROOT
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        return ledger.build(root)
 
 
 @pytest.fixture
@@ -444,9 +447,10 @@ def test_the_commands_of_what_was_measured_exist(rows):
                 assert not value
 
 
-def test_the_committed_ledger_is_up_to_date(rows):
-    with open(ROOT / ledger.LEDGER, encoding="utf-8", newline="") as handle:
-        assert list(csv.DictReader(handle)) == rows, "`make ledger` writes it anew"
+def test_the_committed_ledger_is_up_to_date(rows, committed):
+    with open(committed / ledger.LEDGER, encoding="utf-8", newline="") as handle:
+        told = "`make ledger` writes it anew, and what is staged with `git add` counts here"
+        assert list(csv.DictReader(handle)) == rows, told
 
 
 def test_no_row_of_the_ledger_waits_for_an_experiment(rows):

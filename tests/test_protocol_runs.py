@@ -1,9 +1,13 @@
 """Protocol runs, tiny: rows of every condition, worst cases, skipping and resuming."""
 
+import ast
+import dataclasses
 import json
+import shutil
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from test_ablation_runs import TINY
 
 from di2pose_lib import (
@@ -13,11 +17,14 @@ from di2pose_lib import (
     evaluation,
     protocol_runs,
     protocols,
+    stages,
     visibility,
 )
 from di2pose_lib.advocc_rows import BIAS, FRESH, SAMPLER, SEARCH, SPARED, error_table
 from di2pose_lib.config_file import load_config
 from di2pose_lib.estimators import ALGORITHM_2, BEST, CHAIN, MEAN, ONE_SAMPLE, SOFT
+from di2pose_lib.files import file_digest
+from di2pose_lib.machine import machine
 from di2pose_lib.occlusions import CROP, MASK, RATIOS
 from di2pose_lib.project import project_root
 from di2pose_lib.protocol_rows import combined_rows
@@ -214,6 +221,92 @@ def test_an_attack_leaves_rows_and_the_patches_of_its_worst_cases(root):
     worst = [record["worst"]["mpjpe_mm"]["error_mm"] for record in found["gallery"]]
     assert worst == sorted(worst, reverse=True)
     assert all(record["worst"]["mpjpe_mm"]["draws"] for record in found["gallery"])
+
+
+NOTEBOOK = project_root() / "notebooks" / "06_evaluation.ipynb"
+ANEW = "The stored worst patches are not known to be of these networks: attacked anew."
+
+
+@pytest.fixture
+def trained(root):
+    """The pipeline behind the rows, to load from."""
+    pipeline = Run(tiny(), "advocc 80", "synthetic", 7, root).pipeline()
+    return dataclasses.replace(pipeline, stage="evaluation")
+
+
+def show_worst(pipeline, gallery, folder):
+    """What notebook 06's cell on the worst picture knows in the end, given a stored gallery."""
+    (folder / "advocc_gallery.json").write_text(json.dumps({"advocc 80": gallery}))
+    cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    (cell,) = [text for text in code if "advocc_gallery.json" in text]
+    nodes = [node for text in code for node in ast.parse(text).body]
+    imports = [node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
+    known = {
+        "pipeline": pipeline,
+        "config": pipeline.config,
+        "test": stages.prepared_data(pipeline)["test"],
+        "model": stages.pose_model(pipeline),
+        "encoder": stages.image_encoder(pipeline).model,
+        "folder": folder,
+    }
+    exec(compile(ast.Module(imports, []), NOTEBOOK.name, "exec"), known)
+    exec(compile(cell, NOTEBOOK.name, "exec"), known)
+    return known
+
+
+def perturbed(pipeline, folder):
+    """The same data and networks, but for a thousandth of each weight: another machine's."""
+    shutil.copytree(pipeline.folder / "artifacts", folder / "artifacts")
+    other = dataclasses.replace(pipeline, folder=folder)
+    generator = torch.Generator().manual_seed(0)
+    for stage in ("image_encoder", "pose_tokenizer", "diffusion_training"):
+        path = other.artifacts / stage / stages.WEIGHTS
+        weights = load_file(path)
+        for weight in weights.values():
+            if weight.is_floating_point():
+                weight *= 1 + 1e-3 * torch.randn(weight.shape, generator=generator)
+        save_file(weights, path)
+        record = other.artifacts / stage / "made_from.json"
+        made = {**json.loads(record.read_text()), "content": file_digest(path)}
+        record.write_text(json.dumps(made))
+    return other
+
+
+def test_a_gallery_says_whose_it_is_and_these_networks_replay_it(root, trained, tmp_path, capsys):
+    gallery = measured(root, "advocc80")["gallery"]
+    assert all(record["made_by"] == trained.contents() for record in gallery)
+    shown = show_worst(trained, gallery, tmp_path)
+    assert shown["record"] == gallery[0] and ANEW not in capsys.readouterr().out
+    gallery[0]["worst"]["mpjpe_mm"]["draws_mm"][0] += 2
+    with pytest.raises(AssertionError):
+        show_worst(trained, gallery, tmp_path)
+
+
+@pytest.mark.parametrize("says", ["whose it is", "nothing"])
+def test_other_networks_than_a_gallery_s_are_attacked_anew(root, trained, tmp_path, capsys, says):
+    """As on another machine: the committed pictures, and weights that were trained otherwise."""
+    gallery = measured(root, "advocc80")["gallery"]
+    if says == "nothing":
+        for record in gallery:
+            del record["made_by"]
+    other = perturbed(trained, tmp_path / "other")
+    shown = show_worst(other, gallery, tmp_path)
+    assert capsys.readouterr().out.splitlines()[0] == ANEW
+    assert len(shown["records"]) == 4 and shown["record"] in shown["records"]
+    # With the networks of the gallery gone, it can't be replayed: the picture is the same.
+    target = shown["advocc"].target(shown["test"], gallery[0]["image"])
+    given = shown["predictor"], shown["textures"], target, gallery[0], "mpjpe_mm"
+    errors = shown["advocc"].replay(*given)[1]
+    stored = gallery[0]["worst"]["mpjpe_mm"]["draws_mm"]
+    assert max(abs(a - b) for a, b in zip(errors, stored, strict=True)) > 0.01
+
+
+def test_a_row_file_says_which_machine_made_it(root):
+    assert {measured(root, name)["machine"]["cpu"] for name in ("growth", "advocc80")} == {
+        machine()["cpu"]
+    }
+    assert measured(root, "growth")["machine"]["threads"] >= 1
 
 
 def test_the_full_grid_attacks_a_part_of_the_same_images_with_the_same_draws(root):

@@ -135,7 +135,7 @@ def test_the_evidence_says_by_how_much_the_cheaper_misses_and_whether_that_is_su
     assert last.cheaper is None and last.missed_by == {} and not last.separated
 
 
-def test_a_mean_change_beyond_what_is_allowed_is_what_the_rule_refuses():
+def test_a_mean_change_beyond_what_is_allowed_is_what_the_rule_refuses(committed):
     for source in ("synthetic", "mocap"):
         for split in SPLITS:
             runs, (curves, _) = seed_curves(source, split), mean_curves(source, split)
@@ -149,12 +149,12 @@ def test_a_mean_change_beyond_what_is_allowed_is_what_the_rule_refuses():
     assert Candidate(*fewest_steps(means(RUNS), SHARE)) == Candidate("b", 2)
 
 
-def test_the_default_is_what_the_rule_takes_from_the_committed_rows_on_synthetic_data():
+def test_the_default_is_what_the_rule_takes_from_the_committed_rows_on_synthetic_data(committed):
     curves, seeds = mean_curves("synthetic", "validation")
     assert seeds == len(SEEDS) == len(seed_curves("synthetic", "validation"))
     chosen = Candidate(*fewest_steps(curves, SHARE))
     for folder in (".", "pipelines/mocap"):  # one default: notebook 07 says why
-        config = load_config(project_root() / folder / "params.yaml")
+        config = load_config(committed / folder / "params.yaml")
         assert configured(config.evaluation) == chosen
 
 
