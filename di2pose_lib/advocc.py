@@ -200,8 +200,9 @@ def _errors(predictor, images, pose, seeds, counted):
 def replay(predictor, textures, target, record, metric):
     """A stored worst case again: (pictures uint8 (D, 3, h, w), errors in mm, a list of D).
 
-    With the predictor that was attacked, the errors are the record's `draws_mm` to the bit;
-    with another, this is a transfer attack.
+    With the predictor that was attacked, the errors are the record's `draws_mm`: to the bit on
+    the machine that made it, to float32's rounding on others. With another predictor, or with
+    networks that were trained anew on another machine, this is a transfer attack.
 
     Args:
         predictor, textures, target: as in the attack.

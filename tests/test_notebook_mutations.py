@@ -34,7 +34,7 @@ MUTATIONS = {
         "sampler",
         "q_sample",
         "lambda schedule, k_start, step, generator: right(schedule, k_start, 1, generator)",
-        "assert abs(occluded_share - config.diffusion.final_occlude_rate) < 0.3",
+        "assert abs(occluded_share - rate) <= 5 * math.sqrt(rate * (1 - rate) / num_tokens)",
     ),
     # an image's centre is half a pixel off
     "01_data_preparation": Mutation(

@@ -1,4 +1,9 @@
-"""The whole pipeline at scale smoke, twice, in a scratch copy of this working tree."""
+"""The whole pipeline at scale smoke, twice, in a scratch copy of this working tree.
+
+Both times with another machine's arithmetic (`other_machine`): it makes other networks than this
+machine does, from the same data, and every stage and assertion of a notebook must bear them. With
+this machine's own, nbval runs the notebooks, and the kill test the stages that train.
+"""
 
 import json
 import os
@@ -8,6 +13,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from other_machine import OTHER_MACHINE
+
+from di2pose_lib.machine import cpu_model
 
 pytestmark = pytest.mark.slow
 
@@ -50,7 +58,7 @@ def copy(tmp_path_factory):
 
 def test_the_smoke_pipeline_runs_and_a_forced_second_run_gives_the_same_bytes(copy):
     smoke = copy / "pipelines" / "smoke"
-    own = {"PYTHONPATH": str(copy)}  # the copy's library, not the installed one
+    own = {"PYTHONPATH": str(copy), **OTHER_MACHINE}  # the copy's library, not the installed one
     log = run(smoke, "dvc", "repro", **own)
     assert "denoiser: step " in log
     lock = (smoke / "dvc.lock").read_bytes()
@@ -62,6 +70,7 @@ def test_the_smoke_pipeline_runs_and_a_forced_second_run_gives_the_same_bytes(co
     rows = json.loads((smoke / "results/smoke/synthetic/evaluation.json").read_text())
     assert {(row["data"], row["scale"]) for row in rows} == {("synthetic", "smoke")}
     assert {row["occlusion"] for row in rows} == {"clean", "occluders"}
+    assert {(row["cpu"], row["threads"]) for row in rows} == {(cpu_model(), 1)}
     kept = [path for path in (smoke / "checkpoints").rglob("*.pt")]
     assert kept == [], "a finished stage removes its checkpoints"
     status = run(copy, "git", "status", "--porcelain")
