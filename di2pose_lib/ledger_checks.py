@@ -11,6 +11,7 @@ from di2pose_lib.ledger_analogues import MEASURED
 from di2pose_lib.ledger_outcomes import PAPERS, Outcome, exact, not_run, point
 from di2pose_lib.ledger_results import BENCHMARK
 from di2pose_lib.paper_numbers import DI2POSE, numbers
+from di2pose_lib.project import results_folder
 
 ROUNDED = 0.05  # half the last digit of the papers' numbers
 ROUNDED_PERCENT = 0.5  # of the percents in their text
@@ -22,7 +23,7 @@ HALF = 0.5  # of a pose's time
 
 def equation(source, results, file, field):
     """Whether the largest deviation in an equation's check is rounding: digits to spare."""
-    path = results.root / "results" / "lesson" / source / f"{file}.json"
+    path = results_folder(source, results.root) / f"{file}.json"
     what = f"{file}.json: {field}"
     if not path.is_file():
         return not_run(what, file)

@@ -1,8 +1,8 @@
 """What was measured, found in the committed results: for the ledger, which measures nothing.
 
-Files of rows lie in results/lesson/<source>/<file>.json, lists of dicts with `protocol`, `level`,
-`method`, `estimator`, `joints`, `metric`, `mean`, `ci95_low`, `ci95_high` and `seeds`. A file that
-does not exist has no rows. The ablations' rows are read through `ablation_tables`.
+Files of rows lie as <file>.json in `project.results_folder`, lists of dicts with `protocol`,
+`level`, `method`, `estimator`, `joints`, `metric`, `mean`, `ci95_low`, `ci95_high` and `seeds`. A
+file that does not exist has no rows. The ablations' rows are read through `ablation_tables`.
 """
 
 import math
@@ -14,6 +14,7 @@ from di2pose_lib.comparisons import SeedInterval
 from di2pose_lib.conditions import of_action
 from di2pose_lib.evaluation import CONDITIONS
 from di2pose_lib.files import read_json
+from di2pose_lib.project import results_folder
 from di2pose_lib.visibility import WITHOUT
 
 # Algorithm 2 draws k_S, then each k_{s-1} from the model's posterior, and decodes k_0: one sample,
@@ -100,7 +101,7 @@ class Results:
             ValueError: it holds something else than a list of rows, or a row lacks a field.
         """
         if (source, file) not in self._rows:
-            path = self.root / "results" / "lesson" / source / f"{file}.json"
+            path = results_folder(source, self.root) / f"{file}.json"
             rows = read_json(path) if path.is_file() else []
             require(isinstance(rows, list), f"{path} must hold a list; got {type(rows).__name__}")
             for row in rows:

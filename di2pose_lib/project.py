@@ -61,6 +61,18 @@ def _library_digest():
 LIBRARY_DIGEST = _library_digest()
 
 
+# Each data source's own pipeline at scale lesson: its parameters, from the top folder.
+SOURCE_PARAMS = {"synthetic": "params.yaml", "mocap": "pipelines/mocap/params.yaml"}
+
+
+def results_folder(source, root=None):
+    """Where the results of a data source at scale lesson lie, those that are committed."""
+    names = ", ".join(SOURCE_PARAMS)
+    require(source in SOURCE_PARAMS, f"`source` must be one of {names}; got {source!r}")
+    params_file = (root or project_root()) / SOURCE_PARAMS[source]
+    return params_file.parent / "results" / "lesson" / source
+
+
 @dataclass(frozen=True)
 class Pipeline:
     """A configuration and the folder that its outputs go to."""

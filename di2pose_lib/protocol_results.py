@@ -3,7 +3,7 @@
 `python -m di2pose_lib.protocol_results` writes lists of rows, each with protocol, level, method,
 estimator, joints, metric, mean, ci95_low, ci95_high, seeds and n (images of all seeds together):
 
-| file in results/lesson/<source>/ | what its rows are of |
+| file in `results_folder(source)` | what its rows are of |
 |---|---|
 | sweeps.json | errors under masks, crops and occluders, by visible share of the body, by action |
 | advocc.json | AdvOcc; level 0 is the clean image; the coarse search beside the full grid |
@@ -36,7 +36,7 @@ from di2pose_lib.contenders import HYPOTHESES
 from di2pose_lib.files import read_json
 from di2pose_lib.occlusions import RATIOS
 from di2pose_lib.plausibility import GROUND_TRUTH
-from di2pose_lib.project import project_root
+from di2pose_lib.project import SOURCE_PARAMS, project_root, results_folder
 from di2pose_lib.protocol_rows import KEY, combined_rows, difference_rows
 from di2pose_lib.protocol_runs import (
     ACTIONS,
@@ -45,7 +45,6 @@ from di2pose_lib.protocol_runs import (
     NAMES,
     OCCLUSION,
     ONE_SEED,
-    PARAMS,
     PATCHES,
     SEEDS,
     planned,
@@ -107,7 +106,7 @@ def finished(source, root=None):
         ValueError: a run's file that is damaged, or lacks rows or fields of them.
     """
     root = root or project_root()
-    base = load_config(root / PARAMS["synthetic"])
+    base = load_config(root / SOURCE_PARAMS["synthetic"])
     found = {name: {} for name in NAMES}
     for run in planned(base, NAMES, [source], SEEDS, root):
         if run.row_path.is_file():
@@ -282,9 +281,12 @@ def write(source, root=None):
     """Write the files of one source; {file: rows}, and `finished`'s runs.
 
     Raises:
-        ValueError: as `finished` and `joined`.
+        ValueError: as `finished` and `joined`, or parameters of another scale than lesson.
     """
     root = root or project_root()
+    params = SOURCE_PARAMS[source]
+    scale = load_config(root / params).scale
+    require(scale == "lesson", f"`scale` must be lesson in {params}; got {scale}")
     found = finished(source, root)
     files = joined(found, shared_clusters=SHARED_CLUSTERS[source])
     for name, rows in files.items():
@@ -301,15 +303,9 @@ def galleries(source, root=None):
     The records (`Attack.attack`, without their tables) tell how to paint the pictures again.
     """
     root = root or project_root()
-    base = load_config(root / PARAMS["synthetic"])
+    base = load_config(root / SOURCE_PARAMS["synthetic"])
     runs = planned(base, list(PATCHES), [source], SEEDS[:1], root)
     return {r.name: read_json(r.row_path)["gallery"] for r in runs if r.row_path.is_file()}
-
-
-def results_folder(source, root):
-    """Where a source's pipeline has its results: results/lesson/<source>, links followed."""
-    path = root / PARAMS[source]
-    return path.parent / "results" / load_config(path).scale / source
 
 
 def main(arguments):

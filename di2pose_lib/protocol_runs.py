@@ -30,12 +30,17 @@ from di2pose_lib.experiment_runs import check_sources, run_each
 from di2pose_lib.files import fingerprint, locked
 from di2pose_lib.machine import machine
 from di2pose_lib.patch_grid import patch_grid
-from di2pose_lib.project import LIBRARY_DIGEST, Pipeline, finished_pipeline, project_root
+from di2pose_lib.project import (
+    LIBRARY_DIGEST,
+    SOURCE_PARAMS,
+    Pipeline,
+    finished_pipeline,
+    project_root,
+)
 from di2pose_lib.row_files import write_rows
 from di2pose_lib.source_record import read_record
 from di2pose_lib.textures import open_textures
 
-PARAMS = {"synthetic": "params.yaml", "mocap": "pipelines/mocap/params.yaml"}
 SEEDS = (2, 3, 4)  # the pipelines' own, and the next two
 OCCLUSION, GROWTH, ACTIONS, INPAINTING = "occlusion", "growth", "actions", "inpainting"
 PATCHES = {"advocc 40": 40, "advocc 80": 80}
@@ -88,7 +93,7 @@ class Run:
 
     def pipeline(self):
         """The finished pipeline where it is this run's, else one of its own in scratch/."""
-        finished = finished_pipeline(PARAMS[self.config.data.source])
+        finished = finished_pipeline(SOURCE_PARAMS[self.config.data.source])
         if finished and to_dict(finished.config) == to_dict(self.config):
             return finished
         return Pipeline(self.config, self.store)
@@ -230,7 +235,7 @@ def main(arguments):
     parser.add_argument("--plan", action="store_true", help="say what is missing, run nothing")
     chosen = parser.parse_args(arguments)
     try:
-        base = load_config(project_root() / PARAMS["synthetic"])
+        base = load_config(project_root() / SOURCE_PARAMS["synthetic"])
         plan = planned(base, chosen.protocol, chosen.source, chosen.seed)
         missing = [run for run in plan if not run.row_path.is_file()]
         print(f"{len(plan)} runs, {len(missing)} of them missing", flush=True)

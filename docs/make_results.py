@@ -1,6 +1,6 @@
 """Write what is derived from results.
 
-README's table from results/lesson/*/sweeps.json, its verdicts from results/ledger.csv, its
+README's table from the sources' sweeps.json, its verdicts from results/ledger.csv, its
 figures of speed from benchmarks/results/*.json, and how far seeds differ from their record;
 and into the record of the synthetic source the variation of real motion capture, which
 notebook 01 compares it with.
@@ -28,6 +28,7 @@ from di2pose_lib.config import SOURCES
 from di2pose_lib.config_file import load_config
 from di2pose_lib.figures_training import markdown_table
 from di2pose_lib.files import read_json, write_json, write_text
+from di2pose_lib.project import results_folder
 from di2pose_lib.result_tables import chosen, shown
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -59,7 +60,7 @@ SAMPLED = {  # evaluation.step_order and step_spacing: what benchmarks/sampler.p
 
 def rows_of(data, file):
     """The rows of a file of results, over all training seeds; none where it is not there."""
-    path = ROOT / "results" / "lesson" / data / f"{file}.json"
+    path = results_folder(data, ROOT) / f"{file}.json"
     return read_json(path) if path.is_file() else []
 
 
@@ -296,7 +297,7 @@ def main():
         marker, rest = rest.split("\n", 1)
         text = "\n".join([f"{head}{begin}{marker}", *lines(), f"{end}{rest.split(end)[1]}"])
     write_text(readme, text)
-    real = read_json(ROOT / "results" / "lesson" / "mocap" / "data_preparation.json")
+    real = read_json(results_folder("mocap", ROOT) / "data_preparation.json")
     record = ROOT / "results" / "reference" / "synthetic.json"
     compared = {"real_pairwise_pa_mpjpe_mm": real["pairwise_pa_mpjpe_mm"]}
     write_json(record, {**read_json(record), **compared})

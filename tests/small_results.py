@@ -6,7 +6,7 @@ import shutil
 from di2pose_lib.ablation_runs import PARAMS, Run
 from di2pose_lib.conditions import of_action
 from di2pose_lib.config_file import load_config
-from di2pose_lib.project import project_root
+from di2pose_lib.project import project_root, results_folder
 
 SOURCES = ("synthetic", "mocap")
 
@@ -45,7 +45,7 @@ def clean(mean, low, high, **fields):
 
 def put_rows(root, source, file, rows):
     """Write a file of rows."""
-    path = root / "results" / "lesson" / source / f"{file}.json"
+    path = results_folder(source, root) / f"{file}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(rows))
 

@@ -13,26 +13,23 @@ from di2pose_lib.config_file import load_config
 from di2pose_lib.estimators import CHAIN
 from di2pose_lib.ledger_results import Results, Selection
 from di2pose_lib.plausibility import GROUND_TRUTH
-from di2pose_lib.project import project_root
+from di2pose_lib.project import SOURCE_PARAMS, project_root, results_folder
 from di2pose_lib.protocol_results import FILES, finished, joined, main, write
-from di2pose_lib.protocol_runs import AGREEMENTS, NAMES, PARAMS, PATCHES, SAMPLERS, planned
+from di2pose_lib.protocol_runs import AGREEMENTS, NAMES, PATCHES, SAMPLERS, planned
 
 FIELDS = {
     *("protocol", "level", "method", "estimator", "joints", "metric"),
     *("mean", "ci95_low", "ci95_high", "seeds", "n"),
 }
-BASE = load_config(project_root() / PARAMS["synthetic"])
+BASE = load_config(project_root() / SOURCE_PARAMS["synthetic"])
 
 
 @pytest.fixture
 def root(tmp_path):
-    """A root with both sources' parameters and the link to the results of motion capture."""
-    for params in PARAMS.values():
+    """A root with both sources' parameters."""
+    for params in SOURCE_PARAMS.values():
         (tmp_path / params).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(project_root() / params, tmp_path / params)
-    (tmp_path / "results" / "lesson").mkdir(parents=True)
-    link = tmp_path / "results" / "lesson" / "mocap"
-    link.symlink_to("../../pipelines/mocap/results/lesson/mocap")
     return tmp_path
 
 
@@ -128,7 +125,7 @@ def put_all(root, source, seeds=(2, 3, 4)):
 
 
 def read(root, source, file):
-    return json.loads((root / "results" / "lesson" / source / f"{file}.json").read_text())
+    return json.loads((results_folder(source, root) / f"{file}.json").read_text())
 
 
 def of(rows, method="Di2Pose", estimator="one sample", **wanted):
@@ -163,7 +160,7 @@ def test_three_seeds_become_one_row_with_an_interval_in_every_file(root, source)
     attacked = [r for r in read(root, source, "advocc") if r["protocol"] == SAMPLER]
     assert [(r["level"], r["mean"], r["seeds"]) for r in attacked] == [(0, 60, 1), (80, 99, 1)]
     other = "mocap" if source == "synthetic" else "synthetic"
-    assert not (root / "results" / "lesson" / other / "sweeps.json").exists()
+    assert not (results_folder(other, root) / "sweeps.json").exists()
 
 
 def test_the_ledger_finds_each_row_without_taking_a_difference_for_it(root):
@@ -296,7 +293,7 @@ def test_recordings_are_the_same_in_every_seed_and_synthetic_people_are_not():
 
 def test_runs_of_other_parameters_are_not_read(root):
     put_all(root, "synthetic")
-    params = root / PARAMS["synthetic"]
+    params = root / SOURCE_PARAMS["synthetic"]
     text = params.read_text()
     params.write_text(re.sub("num_inference_steps: [0-9]+", "num_inference_steps: 3", text))
     assert params.read_text() != text
@@ -318,7 +315,7 @@ def test_what_was_found_is_told_and_nothing_is_written_of_nothing(root, monkeypa
     )
     assert "synthetic: finished seeds of occlusion: 0 of 3" in told
     assert not (root / "results" / "lesson" / "synthetic").exists()
-    folder = root / "pipelines" / "mocap" / "results" / "lesson" / "mocap"
+    folder = results_folder("mocap", root)
     assert {path.stem for path in folder.iterdir()} == {*FILES} - {"advocc", "inpainting"}
     assert main(["--source", "synthetic"]) == 0
     assert "mocap" not in capsys.readouterr().out
