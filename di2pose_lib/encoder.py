@@ -4,6 +4,7 @@ Images are RGB; the backbone sees them scaled to [0, 1] and normalised by ImageN
 and standard deviation. Its patches have padding 2, as ViTPose's weights need.
 """
 
+import os
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
@@ -66,11 +67,12 @@ def _sine_positions(grid, width):
 
 
 def _checkpoint_folder(checkpoint):
-    """The local folder of `encoder.checkpoint`, seen from the repository; None for a name."""
-    folder = Path(checkpoint)
-    if checkpoint and not folder.is_absolute():
-        folder = project_root(Path(__file__).parent) / folder
-    return folder if checkpoint and folder.is_dir() else None
+    """The local folder of `encoder.checkpoint`, seen from the repository; None for a name.
+
+    `~` is the home.
+    """
+    folder = project_root(Path(__file__).parent) / os.path.expanduser(checkpoint)
+    return folder if checkpoint and os.path.isdir(folder) else None
 
 
 def _loaded_backbone(checkpoint, image_size):

@@ -16,7 +16,7 @@ from di2pose_lib.seeding import generator_for
 from di2pose_lib.skeleton import ACTIONS
 
 MOCAP_VARIABLE = "DI2POSE_MOCAP_ROOT"  # the folder of BVH files
-MOCAP_DEFAULT = "../shared/data/cmu"  # seen from the repository, where the variable is not set
+MOCAP_DEFAULT = "../shared/data/cmu"  # where the variable is not set
 
 
 class Clip(NamedTuple):
@@ -157,6 +157,14 @@ def _on_the_spot(joints, generator):
     return (joints - centre) @ turn.T + place
 
 
+def mocap_root():
+    """The folder of motion capture, there or not; `~` is the home, the rest as seen from the top.
+
+    The top is the repository's: stages and notebooks run in different folders.
+    """
+    return project_root() / os.path.expanduser(os.environ.get(MOCAP_VARIABLE) or MOCAP_DEFAULT)
+
+
 def open_source(config):
     """The source that `config.data.source` names.
 
@@ -165,8 +173,7 @@ def open_source(config):
     """
     if config.data.source == "synthetic":
         return SyntheticSource(config.seed)
-    given = os.environ.get(MOCAP_VARIABLE)
-    root = Path(given) if given else project_root() / MOCAP_DEFAULT
+    root = mocap_root()
     require(
         os.path.isdir(root),  # unlike Path's, it takes any name
         f"data.source mocap needs a folder of BVH files in ${MOCAP_VARIABLE}; got {str(root)!r}",

@@ -8,7 +8,13 @@ import torch
 
 from di2pose_lib import encoder as module
 from di2pose_lib.config import EncoderConfig, OptimizerConfig
-from di2pose_lib.encoder import HeatmapHead, ImageEncoder, heatmap_joints, heatmap_loss
+from di2pose_lib.encoder import (
+    HeatmapHead,
+    ImageEncoder,
+    checkpoint_digests,
+    heatmap_joints,
+    heatmap_loss,
+)
 
 SIZE, PATCH, WIDTH = (32, 24), 8, 16
 GRID = (4, 3)
@@ -260,6 +266,13 @@ def test_a_local_checkpoint_gives_the_features_of_the_backbone_it_was_saved_from
     assert loaded.feature_shape == (12, WIDTH)
     with torch.no_grad():
         assert torch.equal(loaded(images()), small(images()))
+
+
+def test_the_folder_of_a_checkpoint_may_begin_at_home(checkpoint, monkeypatch):
+    monkeypatch.setenv("HOME", str(checkpoint.parent))
+    at_home = from_outside(f"~/{checkpoint.name}")
+    assert ImageEncoder(at_home, SIZE).feature_shape == (12, WIDTH)
+    assert checkpoint_digests(at_home) == checkpoint_digests(from_outside(checkpoint)) != {}
 
 
 def test_the_sizes_are_the_checkpoint_s_own_not_the_parameters(checkpoint):

@@ -1,6 +1,4 @@
 import dataclasses
-import os
-from pathlib import Path
 
 import pytest
 import torch
@@ -8,6 +6,7 @@ from cmu_files import ASF, T_POSE, cmu_text
 
 from di2pose_lib import bvh, mocap, mocap_index, mocap_skeleton
 from di2pose_lib.skeleton import BONES, JOINT_NAMES, NUM_JOINTS, bone_lengths
+from di2pose_lib.sources import mocap_root
 
 UNIT = 0.0254 / 0.45  # metres
 
@@ -199,8 +198,7 @@ KNOWN_JUMPS = {"05_10": (243, 252), "05_13": (730,), "08_01": ()}
 
 
 def real_root():
-    beside = Path(__file__).resolve().parents[2] / "shared" / "data" / "cmu"
-    root = Path(os.environ.get("DI2POSE_MOCAP_ROOT", beside))
+    root = mocap_root()
     if not (root / "INDEX.csv").is_file():
         pytest.skip(
             "no motion capture: DI2POSE_MOCAP_ROOT names no folder with INDEX.csv, and "

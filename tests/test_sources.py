@@ -3,6 +3,7 @@
 import csv
 import math
 import os
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -261,7 +262,7 @@ def test_a_missing_motion_capture_folder_is_one_sentence(monkeypatch, tmp_path):
     )
     monkeypatch.setenv("DI2POSE_MOCAP_ROOT", "x" * 5000)
     with pytest.raises(
-        ValueError, match="data.source mocap needs a folder of BVH files .* got 'xx"
+        ValueError, match="data.source mocap needs a folder of BVH files .* got '.*/xx"
     ):
         sources.open_source(config_for("mocap"))
 
@@ -270,6 +271,20 @@ def test_without_the_variable_the_folder_beside_the_repository_is_looked_for(mon
     monkeypatch.delenv("DI2POSE_MOCAP_ROOT", raising=False)
     monkeypatch.setattr(sources, "project_root", lambda: tmp_path / "checkout")
     with pytest.raises(ValueError, match="shared/data/cmu"):
+        sources.open_source(config_for("mocap"))
+
+
+@pytest.mark.parametrize("given", ["~/motion capture", "home/motion capture", None])
+def test_the_folder_may_begin_at_home_or_be_seen_from_the_top(monkeypatch, tmp_path, given):
+    folder = tmp_path / "home" / "motion capture"
+    folder.mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    monkeypatch.setattr(sources, "project_root", lambda: tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("DI2POSE_MOCAP_ROOT", given or str(folder))
+    assert sources.mocap_root() == folder
+    with pytest.raises(ValueError, match=f"{re.escape(str(folder))}/INDEX.csv"):
         sources.open_source(config_for("mocap"))
 
 
@@ -285,8 +300,7 @@ def test_a_folder_without_an_index_is_refused(monkeypatch, tmp_path):
 @pytest.fixture(scope="module")
 def three_trials(tmp_path_factory):
     """A folder with one trial of each split, links to real files."""
-    beside = ROOT.parent / "shared" / "data" / "cmu"
-    real = Path(os.environ.get("DI2POSE_MOCAP_ROOT", beside)).resolve()
+    real = sources.mocap_root().resolve()
     if not (real / "INDEX.csv").is_file():
         pytest.skip(
             "no motion capture: DI2POSE_MOCAP_ROOT names no folder with INDEX.csv, and "
