@@ -57,7 +57,8 @@ def main(arguments):
         "DVC_NO_ANALYTICS": "1",
     }
     started, peak = time.monotonic(), 0.0
-    run = subprocess.Popen(["dvc", "repro", *arguments], cwd=folder, env=environment)
+    command = [sys.executable, "-m", "dvc", "repro", *arguments]
+    run = subprocess.Popen(command, cwd=folder, env=environment)
     while run.poll() is None:
         peak = max(peak, sum(memory_mib(process) for process in family(run.pid)))
         time.sleep(3)

@@ -10,7 +10,6 @@ import hashlib
 import os
 import random
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,13 +18,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from working_tree import copy_to
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc"),
 ]
 
-ROOT = Path(__file__).resolve().parents[1]
 SMOKE = "pipelines/smoke"
 LAST = "diffusion_training"  # the last stage that is run
 PATIENCE = 600  # seconds for any one wait
@@ -91,13 +90,7 @@ def clone(folder):
     The later stages are cut off rather than one named to `dvc repro`: of a small part of a
     pipeline DVC runs stages that need not wait for each other in the order of a set.
     """
-    listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    names = subprocess.run(listing, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    for name in filter(None, names.split("\0")):
-        source, target = ROOT / name, folder / name
-        if source.is_symlink() or source.is_file():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source, target, follow_symlinks=False)
+    copy_to(folder)
     (folder / SMOKE / "dvc.lock").unlink(missing_ok=True)
     params = folder / SMOKE / "params.yaml"
     text, count = re.subn(r"checkpoint_every: \d+", "checkpoint_every: 15", params.read_text())
@@ -109,7 +102,6 @@ def clone(folder):
     )
     assert count == 1
     stages.write_text(text, encoding="utf-8")
-    subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
     return folder
 
 

@@ -7,19 +7,17 @@ this machine's own, nbval runs the notebooks, and the kill test the stages that 
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from other_machine import OTHER_MACHINE
+from working_tree import copy_to
 
 from di2pose_lib.machine import cpu_model
 
 pytestmark = pytest.mark.slow
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 def run(folder, *command, **environment):
@@ -42,17 +40,12 @@ def run(folder, *command, **environment):
 def copy(tmp_path_factory):
     """A new git repository with the files that this one tracks or would track."""
     folder = tmp_path_factory.mktemp("scratch") / "clone"
-    names = run(ROOT, "git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
-    for name in filter(None, names.split("\0")):
-        source, target = ROOT / name, folder / name
-        if source.is_symlink() or source.is_file():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source, target, follow_symlinks=False)
+    copy_to(folder)
     (folder / "pipelines/smoke/dvc.lock").unlink(missing_ok=True)
-    run(folder, "git", "init", "--quiet")
     run(folder, "git", "add", ".")
-    identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
-    run(folder, "git", *identity, "commit", "--quiet", "--message", "all")
+    settings = ("user.name=test", "user.email=test@localhost", "commit.gpgsign=false")
+    options = [word for setting in settings for word in ("-c", setting)]
+    run(folder, "git", *options, "commit", "--quiet", "--message", "all")
     return folder
 
 

@@ -1,0 +1,28 @@
+"""What this working tree holds, for tests that run the pipeline in a copy of it."""
+
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def copy_to(folder):
+    """Copy every file that git does not ignore, and make the copy a git repository.
+
+    Git is asked through an empty repository elsewhere: this one may be no clone, or not ours.
+    """
+    if not shutil.which("git"):
+        pytest.skip("git is not there, and DVC runs in git repositories")
+    with tempfile.TemporaryDirectory() as empty:
+        subprocess.run(["git", "init", "--quiet", "--bare", empty], check=True)
+        listing = ["git", f"--git-dir={empty}", f"--work-tree={ROOT}", "ls-files", "-z"]
+        listing += ["--others", "--exclude-per-directory=.gitignore"]  # not a user's own
+        names = subprocess.run(listing, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    for name in filter(None, names.split("\0")):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, folder / name)
+    subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
