@@ -16,6 +16,8 @@ from pathlib import Path
 
 from machine import machine
 
+from di2pose_lib.files import is_there
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -49,6 +51,7 @@ def main(arguments):
     out = None
     if arguments[:1] == ["--out"]:
         _, out, *arguments = arguments
+    kept = json.loads(Path(out).read_text()) if out and is_there(out) else {}
     folder = ROOT / name
     programs = str(Path(sys.executable).parent)
     environment = {
@@ -66,7 +69,6 @@ def main(arguments):
     where = machine()
     print(f"{minutes:.1f} minutes, at most {peak / 1024:.2f} GiB, {where['cores']} cores")
     if out and run.returncode == 0:
-        kept = json.loads(Path(out).read_text()) if Path(out).is_file() else {}
         kept[name] = {"minutes": minutes, "peak_gib": peak / 1024, "machine": where}
         Path(out).write_text(json.dumps(kept, indent=1) + "\n")
     return run.returncode

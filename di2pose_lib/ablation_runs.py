@@ -19,7 +19,7 @@ from di2pose_lib.config import SOURCES
 from di2pose_lib.config_file import load_config, to_dict
 from di2pose_lib.encoder_training import encode_images
 from di2pose_lib.experiment_runs import check_sources, run_each
-from di2pose_lib.files import fingerprint, locked, write_json
+from di2pose_lib.files import fingerprint, is_there, locked, write_json
 from di2pose_lib.machine import machine
 from di2pose_lib.metrics import MM_PER_M
 from di2pose_lib.pct import PCTLoss, design_report, pct_loss
@@ -85,13 +85,15 @@ class Run:
                 link = pipeline.artifacts / stage
                 if link.is_symlink():  # of a run that was killed, perhaps to another code's
                     link.unlink()
-                if self.stored(stage).is_dir() and not link.exists():
+                if is_there(self.stored(stage), folder=True) and not is_there(link, folder=True):
                     link.parent.mkdir(parents=True, exist_ok=True)
                     link.symlink_to(self.stored(stage))
             measured = self._measure(pipeline)
             for stage in NEEDS:
                 made = pipeline.artifacts / stage
-                if made.is_dir() and not made.is_symlink() and not self.stored(stage).exists():
+                if made.is_symlink() or not is_there(made, folder=True):
+                    continue
+                if not is_there(self.stored(stage), folder=True):
                     self.stored(stage).parent.mkdir(parents=True, exist_ok=True)
                     made.rename(self.stored(stage))
             made_by = {
@@ -265,7 +267,7 @@ def main(arguments):
         require(base.scale == "lesson", f"`scale` must be lesson in {PARAMS}; got {base.scale}")
         tables = [ablations.table_of(name) for name in chosen.table]
         plan = planned(base, tables, chosen.source, chosen.seed)
-        missing = {path: entry for path, entry in plan.items() if not path.is_file()}
+        missing = {path: entry for path, entry in plan.items() if not is_there(path)}
         print(f"{len(plan)} runs, {len(missing)} of them missing", flush=True)
         if chosen.plan:
             hours = predicted_seconds([run for *_, run in missing.values()]) / 3600

@@ -14,7 +14,7 @@ from di2pose_lib.ablations import CURVE, TOKENIZER
 from di2pose_lib.checks import require
 from di2pose_lib.comparisons import SeedInterval, seed_interval, verdict
 from di2pose_lib.config_file import load_config
-from di2pose_lib.files import read_json
+from di2pose_lib.files import is_there, read_json
 from di2pose_lib.project import project_root
 from di2pose_lib.seed_statistics import SeedErrors, combined_interval
 from di2pose_lib.seeding import generator_for
@@ -99,7 +99,7 @@ def finished_rows(table, source, seeds=SEEDS, root=None):
     found = {}
     for setting in table.settings:
         paths = {s: Run(base, table, setting, source, s, root).row_path for s in seeds}
-        found[setting.name] = {s: read_json(p) for s, p in paths.items() if p.is_file()}
+        found[setting.name] = {s: read_json(p) for s, p in paths.items() if is_there(p)}
     return found
 
 

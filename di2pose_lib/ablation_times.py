@@ -8,6 +8,7 @@ from di2pose_lib import ablations
 from di2pose_lib.diffusion_training import ELBO_POSES, make_denoiser, make_schedule
 from di2pose_lib.encoder import HeatmapHead, ImageEncoder
 from di2pose_lib.evaluation import CONDITIONS
+from di2pose_lib.files import is_there
 from di2pose_lib.losses import diffusion_loss
 from di2pose_lib.pct import PCTLoss, pct_loss
 from di2pose_lib.step_curve import COUNTS, IMAGES, SAMPLES, SPLITS, WAYS
@@ -91,7 +92,7 @@ def predicted_seconds(runs):
     def needed(run, stage):
         """Whether nobody has made it, here or in a run before; asked once for each run."""
         shared = run.stored(stage)
-        new = shared not in measured and not shared.is_dir()
+        new = shared not in measured and not is_there(shared, folder=True)
         measured.add(shared)
         return new
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from di2pose_lib.advocc import METRICS, target
 from di2pose_lib.advocc_search import SEARCHES, most_positions
 from di2pose_lib.checks import require
-from di2pose_lib.files import locked, read_json, write_json
+from di2pose_lib.files import is_there, locked, read_json, write_json
 from di2pose_lib.progress import Progress
 
 PROBE_SECONDS = 2.0
@@ -96,7 +96,7 @@ def run(attack, dataset, rows, search, folder, identity):
         progress = Progress(f"{grid.name}, {search}", len(rows))
         for done, row in enumerate(rows, start=1):
             path = _path(folder, row)
-            if not path.is_file():
+            if not is_there(path):
                 write_json(path, attack.attack(target(dataset, row), SEARCHES[search]))
                 progress.tick(done)
         progress.report(len(rows), {})
@@ -108,7 +108,7 @@ def _path(folder, row):
 
 
 def _check_settings(path, settings):
-    if not path.is_file():
+    if not is_there(path):
         write_json(path, settings)
     found = read_json(path)
     other = sorted(key for key in settings if found.get(key) != settings[key])

@@ -5,8 +5,9 @@ file was made from each recording later. That conversion lost the bone from the 
 the neck and shoulders; the ASF file still has it.
 
 A bone stands between `begin` and `end` under `:bonedata`; of its entries only the name,
-the direction (a unit vector at rest) and the length are read. Lengths count in the
-file's own unit, which is the BVH files' too.
+the direction (a unit vector at rest) and the length are read, and those two of the bones
+alone that are needed. Lengths count in the file's own unit, which is the BVH files' too.
+What follows a # is a comment.
 """
 
 import torch
@@ -31,17 +32,18 @@ def read_asf(path):
         path: an ASF file with `length 0.45` among its :units.
 
     Returns:
-        dict from bone name to float64 (3,), file units; it holds the
-        thorax and both thighs.
+        dict from the names in `BONES`, the thorax and both thighs, to float64 (3,), file
+        units.
 
     Raises:
-        ValueError: unreadable or malformed file, another unit, a bone missing; one
-            sentence with the file, the line, the wanted and the got.
+        ValueError: unreadable or malformed file, another unit, one of these bones missing or
+            of no length; one sentence with the file, the line, the wanted and the got.
     """
     lines = bvh.read_text_lines(path)
     section, unit, bones, entries = "", None, {}, None  # entries: of the open bone
     for line, text in enumerate(lines, start=1):
-        where, (keyword, *values) = f"{path}, line {line}", text.split() or [""]
+        where = f"{path}, line {line}"
+        keyword, *values = text.partition("#")[0].split() or [""]
         if keyword.startswith(":"):
             require(entries is None, f"{where}: wanted 'end' of a bone; got {bvh.show(keyword)}")
             section = keyword
@@ -56,9 +58,11 @@ def read_asf(path):
             entries = {}
         elif section == ":bonedata" and keyword == "end":
             require(entries is not None, f"{where}: wanted 'begin' of a bone; got 'end'")
-            name, offset = _bone(path, line, entries)
-            require(name not in bones, f"{where}: wanted each bone once; got {name!r} again")
-            bones[name], entries = offset, None
+            name = _name(path, line, entries)
+            if name in BONES:
+                require(name not in bones, f"{where}: wanted each bone once; got {name!r} again")
+                bones[name] = _offset(path, line, entries)
+            entries = None
         elif entries is not None:
             entries[keyword] = (line, values)
     where = f"{path}, line {len(lines)}"
@@ -69,25 +73,32 @@ def read_asf(path):
     return bones
 
 
-def _bone(path, end_line, entries):
-    """Name and offset of one bone, from its entries {keyword: (line, values)}."""
-    for keyword in ("name", "direction", "length"):
-        require(
-            keyword in entries,
-            f"{path}, line {end_line}: wanted a {keyword!r} before 'end'; got none",
-        )
-    line, values = entries["name"]
+def _entry(path, end_line, entries, keyword):
+    """(line, values) of a bone's entry, of its {keyword: (line, values)}."""
+    require(
+        keyword in entries, f"{path}, line {end_line}: wanted a {keyword!r} before 'end'; got none"
+    )
+    return entries[keyword]
+
+
+def _name(path, end_line, entries):
+    line, values = _entry(path, end_line, entries, "name")
     require(len(values) == 1, f"{path}, line {line}: wanted one name; got {len(values)}")
-    line, words = entries["direction"]
+    return values[0]
+
+
+def _offset(path, end_line, entries):
+    """Direction × length of a bone, float64 (3,)."""
+    line, words = _entry(path, end_line, entries, "direction")
     direction = torch.tensor(_numbers(path, line, "direction", words, 3), dtype=torch.float64)
     norm = direction.norm().item()
     require(
         abs(norm - 1) < 1e-3, f"{path}, line {line}: wanted a unit direction; got length {norm:g}"
     )
-    line, words = entries["length"]
+    line, words = _entry(path, end_line, entries, "length")
     (length,) = _numbers(path, line, "length", words, 1)
     require(length > 0, f"{path}, line {line}: wanted a positive length; got {length:g}")
-    return values[0], direction * length
+    return direction * length
 
 
 def _numbers(path, line, keyword, words, count):

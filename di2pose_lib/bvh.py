@@ -105,7 +105,10 @@ def read_bvh(path):
 
 
 def read_text_lines(path):
-    """Lines of a UTF-8 text file without their ends (LF or CRLF); refuses anything else."""
+    """Lines of a UTF-8 text file without their ends (LF or CRLF); refuses anything else.
+
+    A byte order mark at the beginning is skipped.
+    """
     path = Path(path)
     try:
         require(path.exists(), f"{path} must be a file; got a path where nothing is")
@@ -121,7 +124,13 @@ def read_text_lines(path):
     require(text.strip(), f"{path}, line 1: wanted text; got an empty file")
     line = text.partition("\0")[0].count("\n") + 1
     require("\0" not in text, f"{path}, line {line}: wanted text; got a NUL character")
-    return text.replace("\r\n", "\n").removesuffix("\n").split("\n")
+    text = text.replace("\r\n", "\n")
+    line = text.partition("\r")[0].count("\n") + 1
+    require(
+        "\r" not in text,
+        f"{path}, line {line}: wanted lines that end in LF or CRLF; got a CR alone (old Mac)",
+    )
+    return text.removesuffix("\n").split("\n")
 
 
 def parse_number(path, line, word, wanted):

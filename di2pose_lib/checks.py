@@ -2,6 +2,8 @@
 
 import torch
 
+FARTHEST_JOINT = 10  # metres from the root; nobody is that long, and millimetres are soon beyond
+
 
 def require(condition, message):
     """Raise ``ValueError(message)`` unless ``condition`` holds."""
@@ -45,6 +47,23 @@ def check_tensor(name, tensor, shape, dtype=None):
         require(
             tensor.dtype == getattr(torch, dtype), f"`{name}` must be {dtype}; got {tensor.dtype}"
         )
+    return sizes
+
+
+def check_pose(name, pose, shape):
+    """`check_tensor` of float joints (..., J, 3) in metres: none is far from the root, joint 0.
+
+    Raises:
+        ValueError: also for a joint over 10 m from the root, as where millimetres were given.
+    """
+    sizes = check_tensor(name, pose, shape, "float")
+    joints = pose.detach()
+    farthest = (joints - joints[..., :1, :]).norm(dim=-1).amax().item()
+    require(
+        farthest <= FARTHEST_JOINT,
+        f"`{name}` must be in metres, its joints within {FARTHEST_JOINT} m of the root; "
+        f"got one at {farthest:.4g} m",
+    )
     return sizes
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 
-from di2pose_lib.checks import check_range, check_tensor, require
+from di2pose_lib.checks import check_pose, check_range, check_tensor, require
 from di2pose_lib.evaluation import clusters_of
 from di2pose_lib.seeding import generator_for
 from di2pose_lib.statistics import cluster_bootstrap
@@ -170,4 +170,4 @@ def check_poses(name, poses, condition):
         f"`{name}` must have shape {tuple(condition.pose.shape)}, as the condition's; "
         f"got {tuple(poses.shape)}",
     )
-    check_tensor(name, poses, tuple(condition.pose.shape), "float")
+    check_pose(name, poses, tuple(condition.pose.shape))

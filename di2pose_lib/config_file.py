@@ -6,10 +6,12 @@ import re
 import sys
 import types
 import typing
+from os.path import isdir
 from pathlib import Path
 
 from di2pose_lib.checks import require
 from di2pose_lib.config import Config
+from di2pose_lib.files import is_there
 
 
 def _named_as_in_the_file(sentence, where):
@@ -83,8 +85,8 @@ def load_config(path):
     from ruamel.yaml import YAML, YAMLError
 
     path = Path(path)
-    require(not path.is_dir(), f"{path}: the parameters file must be a file; got a folder")
-    require(path.is_file(), f"{path}: the parameters file does not exist")
+    require(not isdir(path), f"{path}: the parameters file must be a file; got a folder")
+    require(is_there(path), f"{path}: the parameters file does not exist")
     try:
         values = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except (YAMLError, ValueError, RecursionError) as error:  # ValueError: the 99th of a month

@@ -4,12 +4,13 @@ A split is a folder of .npy arrays, one row an image, and `meta.json` with the f
 version, the names behind the subject and action numbers, and where the poses come from.
 """
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from di2pose_lib.checks import check_range, check_tensor, require
+from di2pose_lib.checks import check_pose, check_range, check_tensor, require
 from di2pose_lib.files import read_json, write_json
 from di2pose_lib.skeleton import NUM_JOINTS
 
@@ -79,7 +80,8 @@ def _check_rows(name, tensor, shape, num_names):
     """Refuse rows of a field that its file could not hold as they are."""
     kind, limits = FIELDS[name][0], None
     if kind.startswith("float"):
-        check_tensor(name, tensor, shape, "float")
+        check = check_pose if name == "pose" else partial(check_tensor, dtype="float")
+        check(name, tensor, shape)
         limits = torch.finfo(getattr(torch, kind))
     elif kind == "bool":
         check_tensor(name, tensor, shape, "bool")
@@ -200,6 +202,8 @@ class PoseDataset:
         )
         if array.dtype.kind == "f":
             require(np.isfinite(array).all(), f"{path} must be finite; got NaN or infinity")
+        if name == "pose":
+            check_pose(f"{path}", torch.from_numpy(np.array(array)), wanted)
         num_names = _num_names(self.meta)
         if name in num_names:
             check_range(f"{path}", torch.from_numpy(np.array(array)), 0, num_names[name] - 1)

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from di2pose_lib.checks import check_tensor, require
-from di2pose_lib.files import file_digest
+from di2pose_lib.files import file_digest, is_there
 from di2pose_lib.project import project_root
 from di2pose_lib.skeleton import NUM_JOINTS
 
@@ -72,7 +72,7 @@ def _checkpoint_folder(checkpoint):
     `~` is the home.
     """
     folder = project_root(Path(__file__).parent) / os.path.expanduser(checkpoint)
-    return folder if checkpoint and os.path.isdir(folder) else None
+    return folder if checkpoint and is_there(folder, folder=True) else None
 
 
 def _loaded_backbone(checkpoint, image_size):
@@ -121,7 +121,7 @@ def checkpoint_digests(config):
     folder = _checkpoint_folder(config.checkpoint)
     if folder is None:
         return {}
-    return {path.name: file_digest(path) for path in sorted(folder.iterdir()) if path.is_file()}
+    return {path.name: file_digest(path) for path in sorted(folder.iterdir()) if not path.is_dir()}
 
 
 class ImageEncoder(nn.Module):

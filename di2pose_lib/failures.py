@@ -39,7 +39,7 @@ from typing import NamedTuple
 
 import torch
 
-from di2pose_lib.checks import check_tensor, require
+from di2pose_lib.checks import check_pose, check_tensor, require
 from di2pose_lib.metrics import joint_errors_mm
 from di2pose_lib.skeleton import FLIP, JOINT_NAMES, NUM_JOINTS
 
@@ -103,8 +103,8 @@ def kinds_of(pose_pred, pose, visible):
     Raises:
         ValueError: shapes disagree, NaN.
     """
-    count = check_tensor("pose", pose, ("n", NUM_JOINTS, 3), "float")["n"]
-    check_tensor("pose_pred", pose_pred, (count, NUM_JOINTS, 3), "float")
+    count = check_pose("pose", pose, ("n", NUM_JOINTS, 3))["n"]
+    check_pose("pose_pred", pose_pred, (count, NUM_JOINTS, 3))
     check_tensor("visible", visible, (count, NUM_JOINTS), "bool")
     pose_pred, pose = (p.double() - p.double()[:, :1] for p in (pose_pred, pose))
     errors = joint_errors_mm(pose_pred, pose)

@@ -6,7 +6,7 @@ import torch
 
 from di2pose_lib import comparisons
 from di2pose_lib.comparisons import SeedInterval
-from di2pose_lib.files import read_json
+from di2pose_lib.files import is_there, read_json
 from di2pose_lib.ledger_analogues import MEASURED
 from di2pose_lib.ledger_outcomes import PAPERS, Outcome, exact, not_run, point
 from di2pose_lib.ledger_results import BENCHMARK
@@ -25,7 +25,7 @@ def equation(source, results, file, field):
     """Whether the largest deviation in an equation's check is rounding: digits to spare."""
     path = results_folder(source, results.root) / f"{file}.json"
     what = f"{file}.json: {field}"
-    if not path.is_file():
+    if not is_there(path):
         return not_run(what, file)
     deviation = read_json(path)[field]
     what = f"{what} = {deviation:.0e}, below {ROUNDING:.0e}"

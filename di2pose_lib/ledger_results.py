@@ -13,7 +13,7 @@ from di2pose_lib.checks import require
 from di2pose_lib.comparisons import SeedInterval
 from di2pose_lib.conditions import of_action
 from di2pose_lib.evaluation import CONDITIONS
-from di2pose_lib.files import read_json
+from di2pose_lib.files import is_there, read_json
 from di2pose_lib.project import results_folder
 from di2pose_lib.visibility import WITHOUT
 
@@ -102,7 +102,7 @@ class Results:
         """
         if (source, file) not in self._rows:
             path = results_folder(source, self.root) / f"{file}.json"
-            rows = read_json(path) if path.is_file() else []
+            rows = read_json(path) if is_there(path) else []
             require(isinstance(rows, list), f"{path} must hold a list; got {type(rows).__name__}")
             for row in rows:
                 whole = isinstance(row, dict) and row.keys() >= NEEDED
@@ -221,7 +221,7 @@ class Results:
         The benchmark's times are a constant and so many times that of a step.
         """
         path = self.root / BENCHMARK_FILE
-        if not path.is_file():
+        if not is_there(path):
             return None
         found = read_json(path)
         by_steps = found["cases"]["lesson"]["1"]["ms_per_pose_by_steps"]

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import torch
 
-from di2pose_lib.checks import check_tensor, require
+from di2pose_lib.checks import check_pose, check_tensor, require
 from di2pose_lib.conditions import check_poses, result_row
 from di2pose_lib.metrics import MM_PER_M, procrustes
 from di2pose_lib.skeleton import JOINT_NAMES, NUM_JOINTS
@@ -183,8 +183,8 @@ def aligned_pose(pose_pred, pose, convention, visible):
         ValueError: shapes disagree, NaN, or a pose without a joint to align by.
     """
     counted = counted_joints(convention, visible)
-    check_tensor("pose", pose, (len(counted), NUM_JOINTS, 3), "float")
-    check_tensor("pose_pred", pose_pred, (len(counted), NUM_JOINTS, 3), "float")
+    check_pose("pose", pose, (len(counted), NUM_JOINTS, 3))
+    check_pose("pose_pred", pose_pred, (len(counted), NUM_JOINTS, 3))
     fitted = counted if convention.fitted == "counted" else _joint_set(convention, visible)
     source, target = pose_pred.double(), pose.double()
     if convention.alignment == "similarity":

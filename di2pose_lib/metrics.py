@@ -6,14 +6,14 @@ truth, and average over the joints of `joint_mask` (all where None).
 
 import torch
 
-from di2pose_lib.checks import check_tensor, require
+from di2pose_lib.checks import check_pose, check_tensor, require
 
 MM_PER_M = 1000.0
 
 
 def _check_pair(pose_pred, pose, joint_mask):
-    sizes = check_tensor("pose", pose, ("B", "J", 3), "float")
-    check_tensor("pose_pred", pose_pred, (sizes["B"], sizes["J"], 3), "float")
+    sizes = check_pose("pose", pose, ("B", "J", 3))
+    check_pose("pose_pred", pose_pred, (sizes["B"], sizes["J"], 3))
     if joint_mask is None:
         return torch.ones(pose.shape[:2], dtype=torch.bool, device=pose.device)
     check_tensor("joint_mask", joint_mask, (sizes["B"], sizes["J"]), "bool")

@@ -2,8 +2,9 @@
 
 A file goes through: read, check the hierarchy, repair the bones that the conversion to
 BVH lost, drop the synthetic T-pose (frame 0), forward kinematics, metres, the Human3.6M
-joints, the world's axes (all of these: `mocap_skeleton`), and a cut at each one-frame
-jump, so that no stretch of motion reaches across one.
+joints, the world's axes, check the rest pose (all of these: `mocap_skeleton`), and a cut at
+each one-frame jump, so that no stretch of motion reaches across one. Frame 0 is dropped
+whatever it shows; a recording without a T-pose loses one frame.
 """
 
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from di2pose_lib.mocap_skeleton import (
     METRES_PER_UNIT,
     SHORTEST_BONE,
     check_hierarchy,
+    check_rest_pose,
     check_same_person,
     repair,
     retarget,
@@ -78,8 +80,8 @@ def read_trial(path, asf=None, num_frames=None):
     Raises:
         ValueError: unreadable or malformed files, another hierarchy, a frame rate outside
             `FRAME_RATES`, no frame besides the T-pose or another number than
-            `num_frames`, a skeleton of someone else, bones or a place no person can have,
-            more than 5 % of the frames lost to jumps.
+            `num_frames`, a skeleton of someone else, bones, a rest pose or a place no person can
+            have, more than 5 % of the frames lost to jumps.
     """
     motion = bvh.read_bvh(path)
     slowest, fastest = FRAME_RATES
@@ -99,10 +101,11 @@ def read_trial(path, asf=None, num_frames=None):
         f"{path} must hold as many frames with the T-pose as the index says, "
         f"{(num_frames or 0) + 1}; got {len(motion.frames)}",
     )
-    motion = replace(motion, frames=motion.frames[1:])
+    whole, motion = motion, replace(motion, frames=motion.frames[1:])
     joints, ends = (points * METRES_PER_UNIT for points in bvh.forward_kinematics(motion))
     world = to_world(retarget(joints, ends))
     _check_person(path, world)
+    check_rest_pose(path, whole)
     jumps = _jumps(joints, motion.frame_time)
     frame, segment = _segments(len(joints), jumps, SHORTEST_SECONDS / motion.frame_time)
     lost = len(joints) - len(frame)

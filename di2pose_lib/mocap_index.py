@@ -13,6 +13,7 @@ from pathlib import Path
 
 from di2pose_lib import bvh
 from di2pose_lib.checks import require
+from di2pose_lib.files import is_there
 
 SPLITS = ("train", "validation", "test")
 INDEX_COLUMNS = ("split", "subject", "trial", "description", "frames_with_t_pose", "path")
@@ -66,19 +67,20 @@ def read_index(root):
     Raises:
         ValueError: no such folder or index, missing columns, an unknown split or one
             without trials, a missing file, a trial or a file twice, a subject in two
-            splits or in two spellings; one sentence with the file and the line.
+            splits or in two spellings, a skeleton in another spelling than its subject's;
+            one sentence with the file and the line.
     """
     root = Path(root)
     require(
-        os.path.isdir(root),  # unlike Path's, it takes any name
+        os.path.isdir(root) and is_there(root, folder=True),  # isdir takes any name
         f"`root` must be a folder with INDEX.csv and BVH files; got {root}",
     )
-    index = root / "INDEX.csv"
+    index, skeletons = root / "INDEX.csv", _skeletons(root)
     trials = []
     split_of, spelling, seen, files = {}, {}, set(), set()
     for line, row in _rows(index):
         where = f"{index}, line {line}"
-        trial = _trial(root, where, row)
+        trial = _trial(root, where, row, skeletons)
         require(
             trial.name not in seen,
             f"{where}: wanted each trial once; got {bvh.show(trial.name)} again",
@@ -89,7 +91,7 @@ def read_index(root):
             file not in files, f"{where}: wanted each file once; got {bvh.show(row['path'])} again"
         )
         files.add(file)
-        first = spelling.setdefault(trial.subject.lstrip("0").lower(), trial.subject)
+        first = spelling.setdefault(_spelled(trial.subject), trial.subject)
         require(
             first == trial.subject,
             f"{where}: wanted one spelling of a subject, {bvh.show(first)} as before; "
@@ -109,6 +111,25 @@ def read_index(root):
             f"got the end of the file and none of {split}",
         )
     return tuple(trials)
+
+
+def _spelled(subject):
+    """A subject, or the file of one's skeleton, as who writes 1 for 01 or A for a means it."""
+    return subject.lower().removesuffix(".asf").strip().lstrip("0")
+
+
+def _skeletons(root):
+    """{spelling: the names of such files} in `root`/asf; empty where there is no such folder."""
+    for name in os.listdir(root):
+        require(
+            name == "asf" or name.lower() != "asf",
+            f"{root} must have its skeletons in a folder 'asf'; got {name!r}",
+        )
+    names = os.listdir(root / "asf") if is_there(root / "asf", folder=True) else ()
+    found = {}
+    for name in sorted(names):
+        found.setdefault(_spelled(name), []).append(name)
+    return found
 
 
 def _rows(index):
@@ -140,7 +161,7 @@ def _rows(index):
         ) from None
 
 
-def _trial(root, where, row):
+def _trial(root, where, row, skeletons):
     require(
         row["split"] in SPLITS,
         f"{where}: wanted a split of {', '.join(SPLITS)}; got {bvh.show(row['split'])}",
@@ -166,7 +187,12 @@ def _trial(root, where, row):
         inside and os.path.isfile(path),
         f"{where}: wanted the path of a file inside {root}; got {bvh.show(row['path'])}",
     )
-    asf = root / "asf" / f"{row['subject']}.asf"
+    asf, alike = f"{row['subject']}.asf", skeletons.get(_spelled(row["subject"]), ())
+    require(
+        not alike or asf in alike,
+        f"{where}: wanted the skeleton of subject {row['subject']} as asf/{asf}; "
+        f"got asf/{', asf/'.join(alike)}",
+    )
     return Trial(
         split=row["split"],
         subject=row["subject"],
@@ -175,7 +201,7 @@ def _trial(root, where, row):
         action=action_of(row["description"]),
         num_frames=int(count) - 1,
         path=path,
-        asf=asf if os.path.isfile(asf) else None,
+        asf=root / "asf" / asf if alike and is_there(root / "asf" / asf) else None,
     )
 
 

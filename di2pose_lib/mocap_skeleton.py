@@ -19,9 +19,28 @@ import torch
 from di2pose_lib import bvh
 from di2pose_lib.asf import INCHES_PER_UNIT
 from di2pose_lib.checks import require
+from di2pose_lib.skeleton import JOINT_NAMES
 
 METRES_PER_UNIT = 0.0254 * INCHES_PER_UNIT
 SHORTEST_BONE, LONGEST_BONE = 0.03, 0.8  # metres; the database's are 0.07 to 0.47
+LEAST_STATURE, LARGEST_STATURE = 1.2, 2.3  # m, ankles to head; the database's are 1.4 to 1.6
+# A limb's joints, and its length over the stature; the database's are 0.53 to 0.56, 0.34 to 0.4.
+LIMBS = {
+    "leg": (("hip", "knee", "ankle"), 0.4, 0.65),
+    "arm": (("shoulder", "elbow", "wrist"), 0.25, 0.5),
+}
+UNLIKE = 1.1  # most of a limb's length over the other side's; the database's is 1.05
+STRAIGHT = 0.8  # least cosine between an axis and what should lie along it at rest
+T_POSE_ANGLE = 30  # degrees; the database's T-poses turn no joint by more than 21
+
+_SIDES = ("left", "right")
+# (start, end) of what points along x, y and z at rest.
+_REST = (
+    [(f"right {joint}", f"left {joint}") for parts, *_ in LIMBS.values() for joint in parts],
+    [("pelvis", "thorax"), ("thorax", "head")]
+    + [(f"{side} {b}", f"{side} {a}") for side in _SIDES for a, b in pairwise(LIMBS["leg"][0])],
+    [(f"{side} ankle", f"{side} toes") for side in _SIDES],
+)
 
 # Parent to child in the order of every file: 31 joints, an End Site after each chain.
 _CHAINS = (
@@ -124,6 +143,60 @@ def repair(path, motion, thorax=None):
         )
         offsets[INDEX[name]] = offset
     return replace(motion, offsets=offsets)
+
+
+def check_rest_pose(path, motion):
+    """Refuse a repaired motion whose skeleton at rest is no person in this file's axes.
+
+    The rest pose is that of the OFFSETs, turned as the T-pose's root is: the subject's left
+    on +x, up on +y, toes on +z; of human size, with two legs and arms alike.
+
+    Args:
+        path: the file, for the message.
+        motion: with the T-pose, if there is one, as frame 0.
+
+    Raises:
+        ValueError: it lies, is mirrored, too large, too small, or out of proportion.
+    """
+    at = _rest_joints(motion)
+    for axis, pairs in enumerate(_REST):
+        for start, end in pairs:
+            step = at[end] - at[start]
+            require(
+                step[axis] > STRAIGHT * step.norm(),
+                f"{path} must rest with the subject's left on +x, up on +y and toes on +z; got "
+                f"the {end} at ({', '.join(f'{x:.2f}' for x in step.tolist())}) m from the {start}",
+            )
+    stature = (at["head"][1] - min(at["left ankle"][1], at["right ankle"][1])).item()
+    require(
+        LEAST_STATURE <= stature <= LARGEST_STATURE,
+        f"{path} must rest with {LEAST_STATURE} to {LARGEST_STATURE} m from ankles to head, "
+        f"counted in 1/0.45 inch; got {stature:.3g} m",
+    )
+    for limb, (parts, least, most) in LIMBS.items():
+        left, right = (
+            sum((at[f"{side} {b}"] - at[f"{side} {a}"]).norm().item() for a, b in pairwise(parts))
+            for side in _SIDES
+        )
+        alike = max(left, right) <= UNLIKE * min(left, right)
+        require(
+            alike and least * stature <= left <= most * stature,
+            f"{path} must have two {limb}s alike, {least} to {most} of the {stature:.3g} m from "
+            f"ankles to head; got {left:.3g} m on the left and {right:.3g} m on the right",
+        )
+
+
+def _rest_joints(motion):
+    """{joint, or "left toes": float64 (3,)}, metres, file axes; see `check_rest_pose`."""
+    rest = torch.zeros_like(motion.frames[:1])
+    if motion.frames[0, 6:].abs().max() <= T_POSE_ANGLE:  # else it is no T-pose
+        rest[0, 3:6] = motion.frames[0, 3:6]
+    still = bvh.forward_kinematics(replace(motion, frames=rest))
+    joints, ends = (points * METRES_PER_UNIT for points in still)
+    at = dict(zip(JOINT_NAMES, retarget(joints, ends)[0], strict=True))
+    for side in _SIDES:
+        at[f"{side} toes"] = ends[0, END_SITES.index(f"{side.title()}ToeBase")]
+    return at
 
 
 def retarget(joints, ends):

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from di2pose_lib import ablations
 from di2pose_lib.checks import require
+from di2pose_lib.files import check_file
 
 DI2POSE, HIPART = "Di2Pose", "HiPART"  # the two papers
 HUMAN36M = "Human3.6M"
@@ -92,7 +93,7 @@ def read_csv(path):
     Raises:
         ValueError: no such file, or a row that is longer or shorter than the first line.
     """
-    require(path.is_file(), f"{path} does not exist")
+    check_file(path)
     with open(path, encoding="utf-8", newline="") as handle:
         rows = list(csv.DictReader(handle))
     for row in rows:

@@ -25,7 +25,7 @@ construction; how often real ones leave them, ground truth's own rows say.
 import torch
 
 from di2pose_lib.bodies import JOINT_LIMITS
-from di2pose_lib.checks import check_tensor, require
+from di2pose_lib.checks import check_pose, check_tensor, require
 from di2pose_lib.conditions import check_poses, joint_rows, result_row
 from di2pose_lib.metrics import MM_PER_M
 from di2pose_lib.skeleton import BONES, JOINT_NAMES, NUM_JOINTS, bone_lengths
@@ -80,7 +80,7 @@ def asymmetry_mm(pose):
     Each bone is named by the joint that it ends in. A mirrored pose has the negative.
     Argument as in `limb_angles_deg`.
     """
-    check_tensor("pose", pose, ("n", NUM_JOINTS, 3), "float")
+    check_pose("pose", pose, ("n", NUM_JOINTS, 3))
     lengths = bone_lengths(pose).double() * MM_PER_M
     left, right = ([_JOINT[f"{side} {end}"] - 1 for end in _PAIRS] for side in ("left", "right"))
     return lengths[:, left] - lengths[:, right]  # bone n ends in joint n + 1
@@ -97,7 +97,7 @@ def limb_angles_deg(pose):
     Raises:
         ValueError: another shape, NaN.
     """
-    check_tensor("pose", pose, ("n", NUM_JOINTS, 3), "float")
+    check_pose("pose", pose, ("n", NUM_JOINTS, 3))
     pose = pose.double()
     across = _unit(pose[:, _JOINT["left hip"]] - pose[:, _JOINT["right hip"]])
     sides = [_side_angles(pose, across, side) for side in ("left", "right")]

@@ -6,7 +6,7 @@ ones (Ferro 2014): without the bias of few samples, so that models of different 
 Every pose is moved to its own pelvis first, so the pelvis itself scores 0.
 """
 
-from di2pose_lib.checks import check_tensor, require
+from di2pose_lib.checks import check_pose, check_tensor, require
 from di2pose_lib.metrics import MM_PER_M
 
 
@@ -20,13 +20,13 @@ def relative_mm(hypotheses, pose=None):
     Raises:
         ValueError: shapes disagree, NaN, or a single hypothesis.
     """
-    sizes = check_tensor("hypotheses", hypotheses, ("n", "H", "J", 3), "float")
+    sizes = check_pose("hypotheses", hypotheses, ("n", "H", "J", 3))
     require(sizes["H"] >= 2, f"`hypotheses` must hold at least 2 an image; got {sizes['H']}")
     hypotheses = hypotheses.double() * MM_PER_M
     hypotheses = hypotheses - hypotheses[:, :, :1]
     if pose is None:
         return hypotheses
-    check_tensor("pose", pose, (sizes["n"], sizes["J"], 3), "float")
+    check_pose("pose", pose, (sizes["n"], sizes["J"], 3))
     pose = pose.double() * MM_PER_M
     return hypotheses, pose - pose[:, :1]
 

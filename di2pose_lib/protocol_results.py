@@ -33,7 +33,7 @@ from di2pose_lib.comparisons import seed_interval
 from di2pose_lib.config import SOURCES
 from di2pose_lib.config_file import load_config
 from di2pose_lib.contenders import HYPOTHESES
-from di2pose_lib.files import read_json
+from di2pose_lib.files import is_there, read_json
 from di2pose_lib.occlusions import RATIOS
 from di2pose_lib.plausibility import GROUND_TRUTH
 from di2pose_lib.project import SOURCE_PARAMS, project_root, results_folder
@@ -109,7 +109,7 @@ def finished(source, root=None):
     base = load_config(root / SOURCE_PARAMS["synthetic"])
     found = {name: {} for name in NAMES}
     for run in planned(base, NAMES, [source], SEEDS, root):
-        if run.row_path.is_file():
+        if is_there(run.row_path):
             measured = read_json(run.row_path)
             found[run.name][run.config.seed] = {
                 kind: _checked(run.row_path, measured, kind) for kind in KINDS[run.name]
@@ -305,7 +305,7 @@ def galleries(source, root=None):
     root = root or project_root()
     base = load_config(root / SOURCE_PARAMS["synthetic"])
     runs = planned(base, list(PATCHES), [source], SEEDS[:1], root)
-    return {r.name: read_json(r.row_path)["gallery"] for r in runs if r.row_path.is_file()}
+    return {r.name: read_json(r.row_path)["gallery"] for r in runs if is_there(r.row_path)}
 
 
 def main(arguments):

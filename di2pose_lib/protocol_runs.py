@@ -27,7 +27,7 @@ from di2pose_lib.config_file import load_config, to_dict
 from di2pose_lib.estimators import CHAIN_STEPS, SOFT
 from di2pose_lib.evaluation import DI2POSE
 from di2pose_lib.experiment_runs import check_sources, run_each
-from di2pose_lib.files import fingerprint, locked
+from di2pose_lib.files import fingerprint, is_there, locked
 from di2pose_lib.machine import machine
 from di2pose_lib.patch_grid import patch_grid
 from di2pose_lib.project import (
@@ -237,7 +237,7 @@ def main(arguments):
     try:
         base = load_config(project_root() / SOURCE_PARAMS["synthetic"])
         plan = planned(base, chosen.protocol, chosen.source, chosen.seed)
-        missing = [run for run in plan if not run.row_path.is_file()]
+        missing = [run for run in plan if not is_there(run.row_path)]
         print(f"{len(plan)} runs, {len(missing)} of them missing", flush=True)
         if chosen.plan:
             return 0

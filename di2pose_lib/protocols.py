@@ -20,7 +20,7 @@ from di2pose_lib.contenders import (
     di2pose_contenders,
 )
 from di2pose_lib.evaluation import joint_errors
-from di2pose_lib.files import read_json
+from di2pose_lib.files import is_there, read_json
 from di2pose_lib.metric_conventions import convention_rows
 from di2pose_lib.occlusions import CROP, MASK, RATIOS, occluded, without_hidden
 from di2pose_lib.plausibility import own_bones, plausibility_rows
@@ -127,7 +127,7 @@ def each_condition(places, rows_of, folder):
     rows = {}
     for protocol, level in places:
         path = folder / f"{protocol}-{level:g}.json"
-        if not path.is_file():
+        if not is_there(path):
             write_rows(path, rows_of(protocol, level))
         for kind, own in read_json(path).items():
             rows.setdefault(kind, []).extend(own)

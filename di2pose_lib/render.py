@@ -29,7 +29,7 @@ from di2pose_lib.body_parts import (
     ellipsoids,
 )
 from di2pose_lib.camera import project
-from di2pose_lib.checks import check_tensor, require
+from di2pose_lib.checks import check_pose, check_tensor, require
 from di2pose_lib.skeleton import NUM_JOINTS
 
 OVERSAMPLING = 2  # samples per pixel along each axis, averaged: edges are smooth
@@ -229,7 +229,7 @@ def render(joints_camera, intrinsics, appearance, image_size, occluders=None, ch
             occluders of another number or device than the poses, a chunk below 1, a focal length
             that is not positive, or a body that reaches behind the camera.
     """
-    check_tensor("joints_camera", joints_camera, ("B", NUM_JOINTS, 3), "float")
+    check_pose("joints_camera", joints_camera, ("B", NUM_JOINTS, 3))
     num, device = len(joints_camera), joints_camera.device
     check_tensor("intrinsics", intrinsics, (num, 4), "float")
     joints_camera, intrinsics = joints_camera.float(), intrinsics.float()

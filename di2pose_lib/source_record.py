@@ -10,7 +10,7 @@ import sys
 
 from di2pose_lib.checks import require
 from di2pose_lib.config_file import load_config
-from di2pose_lib.files import read_json, write_json
+from di2pose_lib.files import is_there, read_json, write_json
 from di2pose_lib.project import project_root
 from di2pose_lib.sources import open_source
 
@@ -23,7 +23,7 @@ def record_path(config):
 def read_record(config):
     """The record: a dict with the source's `identity`; empty where none was written."""
     path = record_path(config)
-    return read_json(path) if path.is_file() else {}
+    return read_json(path) if is_there(path) else {}
 
 
 def update_record(config):

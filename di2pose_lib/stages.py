@@ -17,7 +17,14 @@ from di2pose_lib.encoder import ImageEncoder, checkpoint_digests
 from di2pose_lib.encoder_training import encode_images, train_encoder, write_features
 from di2pose_lib.estimators import PoseModel
 from di2pose_lib.evaluation import CONDITIONS, Prediction, evaluation_rows, predict, summary
-from di2pose_lib.files import load_tensors, read_json, save_tensors, write_json, write_text
+from di2pose_lib.files import (
+    is_there,
+    load_tensors,
+    read_json,
+    save_tensors,
+    write_json,
+    write_text,
+)
 from di2pose_lib.machine import machine
 from di2pose_lib.preparation import prepare_dataset
 from di2pose_lib.seeding import seed_for
@@ -233,7 +240,7 @@ def tokenize(tokenizer, dataset, poses_at_once=4096):
 def train_features(pipeline, encoder, train):
     """`rows -> features (B, tokens, width)` of training images: cached, or computed anew."""
     path = pipeline.artifacts / "image_encoder" / "train_features.npy"
-    if not path.is_file():
+    if not is_there(path):
         return lambda rows: encode_images(encoder, train, rows)
     cached = np.load(path, mmap_mode="r", allow_pickle=False)
     return lambda rows: torch.from_numpy(np.array(cached[rows])).float()

@@ -6,12 +6,13 @@ depend on the version of pillow.
 """
 
 import functools
+import os
 from pathlib import Path
 
 import torch
 
 from di2pose_lib.checks import require
-from di2pose_lib.files import file_digest, fingerprint
+from di2pose_lib.files import file_digest, fingerprint, is_there
 
 # The categories that 3DNBF keeps for testing; with the other 27 it trains.
 # fmt: off
@@ -45,6 +46,12 @@ def _check_size(size, image_side):
     )
 
 
+def _refuse_folder(error):
+    raise ValueError(
+        f"texture folder {error.filename} must be readable; got {error.strerror}"
+    ) from None
+
+
 class PictureTextures:
     """Patches from the pictures of a folder (DTD: the test categories alone).
 
@@ -62,7 +69,7 @@ class PictureTextures:
 
     def __init__(self, folder, image_side):
         self.folder, self.image_side = Path(folder), image_side
-        require(self.folder.is_dir(), f"texture folder {folder} does not exist")
+        require(is_there(self.folder, folder=True), f"texture folder {folder} does not exist")
         self.files = self._list()
         require(
             len(self.files) > 0,
@@ -76,13 +83,14 @@ class PictureTextures:
             base / category
             for base in (self.folder / "images", self.folder)
             for category in DTD_TEST_CATEGORIES
-            if (base / category).is_dir()
+            if is_there(base / category, folder=True)
         ]
         return sorted(
-            path.relative_to(self.folder).as_posix()
+            (Path(where) / name).relative_to(self.folder).as_posix()
             for root in categories or [self.folder]
-            for path in root.rglob("*")
-            if path.suffix.lower() in SUFFIXES and path.is_file()
+            for where, _, names in os.walk(root, onerror=_refuse_folder)
+            for name in names
+            if Path(name).suffix.lower() in SUFFIXES
         )
 
     @property
@@ -92,7 +100,7 @@ class PictureTextures:
 
     def _read(self, name):
         """(uint8 (3, h, w) with the shorter side resized, SHA-256 of the file)."""
-        from PIL import Image  # the core needs torch and numpy alone
+        from PIL import Image  # the core imports without pillow
 
         path = self.folder / name
         try:

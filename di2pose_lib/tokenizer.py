@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from di2pose_lib.checks import check_tensor, require
+from di2pose_lib.checks import check_pose, check_tensor, require
 from di2pose_lib.fsq import FSQ
 from di2pose_lib.skeleton import PARENTS
 
@@ -164,7 +164,7 @@ class PoseTokenizer(nn.Module):
         return self._features_of(self._embed(pose))
 
     def _embed(self, pose):
-        check_tensor("pose", pose, ("B", self.config.num_joints, 3), "float")
+        check_pose("pose", pose, ("B", self.config.num_joints, 3))
         return self.joint_embedding(pose.to(self.joint_embedding.weight.dtype) / POSE_UNIT)
 
     def _features_of(self, joints):

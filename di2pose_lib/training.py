@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from di2pose_lib.checks import require
-from di2pose_lib.files import load_tensors, locked, save_tensors
+from di2pose_lib.files import is_there, load_tensors, locked, save_tensors
 from di2pose_lib.progress import Progress, note
 from di2pose_lib.seeding import generator_for
 
@@ -136,7 +136,7 @@ def fit(
         )
 
     with locked(checkpoint_folder):
-        if checkpoint.is_file():
+        if is_there(checkpoint):
             saved = load_tensors(checkpoint)
             model.load_state_dict(saved["model"])
             optimizer.load_state_dict(saved["optimizer"])

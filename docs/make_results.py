@@ -27,7 +27,7 @@ from di2pose_lib.conditions import of_action
 from di2pose_lib.config import SOURCES
 from di2pose_lib.config_file import load_config
 from di2pose_lib.figures_training import markdown_table
-from di2pose_lib.files import read_json, write_json, write_text
+from di2pose_lib.files import is_there, read_json, write_json, write_text
 from di2pose_lib.project import results_folder
 from di2pose_lib.result_tables import chosen, shown
 
@@ -61,7 +61,7 @@ SAMPLED = {  # evaluation.step_order and step_spacing: what benchmarks/sampler.p
 def rows_of(data, file):
     """The rows of a file of results, over all training seeds; none where it is not there."""
     path = results_folder(data, ROOT) / f"{file}.json"
-    return read_json(path) if path.is_file() else []
+    return read_json(path) if is_there(path) else []
 
 
 def cell(rows, method, estimator, protocol):
@@ -237,7 +237,7 @@ def speed():
         read_json(folder / f"{name}_cpu.json") for name in ("loss", "sampler", "repro", "training")
     )
     advocc = folder / "advocc_cpu.json"
-    attacks = [_attacks(read_json(advocc))] if advocc.is_file() else []
+    attacks = [_attacks(read_json(advocc))] if is_there(advocc) else []
     lesson, smoke = repro["."], repro["pipelines/smoke"]
     return [
         f"* `make repro`: {lesson['minutes']:.1f} minutes, {lesson['peak_gib']:.1f} GiB; "

@@ -65,15 +65,18 @@ def offset_of(name, table):
     return (0, 0, 0)
 
 
-def cmu_text(rows, frame_time=1 / 120, changed=None):
-    """A BVH text of the CMU hierarchy; `rows` map a joint to its three channels."""
+def cmu_text(rows, frame_time=1 / 120, changed=None, mapped=lambda offset: offset):
+    """A BVH text of the CMU hierarchy; `rows` map a joint to its three channels.
+
+    `changed` maps a joint to its OFFSET; `mapped` is applied to all.
+    """
     changed = changed or {}
     children = {}
     for name, parent in HIERARCHY:
         children.setdefault(parent, []).append(name)
 
     def offset(name, table):
-        return "OFFSET " + " ".join(map(str, changed.get(name) or offset_of(name, table)))
+        return "OFFSET " + " ".join(map(str, mapped(changed.get(name) or offset_of(name, table))))
 
     def joint(name, keyword="JOINT"):
         position = "6 Xposition Yposition Zposition" if keyword == "ROOT" else "3"

@@ -292,3 +292,12 @@ def test_a_bad_parameters_file_gives_one_sentence(capsys, monkeypatch):
     wanted = "error: `scale` must be lesson in pipelines/smoke/params.yaml; got smoke\n"
     assert capsys.readouterr().err == wanted
     assert load_config(project_root() / "pipelines/smoke/params.yaml").scale == "smoke"
+
+
+def test_a_row_that_is_there_and_cannot_be_read_is_not_run_again(tmp_path, monkeypatch, capsys):
+    (tmp_path / "row.json").mkdir()
+    plan = {tmp_path / "row.json": None}
+    monkeypatch.setattr(ablation_runs, "planned", lambda *_: plan)
+    for arguments in (["--plan"], []):
+        assert main(arguments) == 1
+        assert "row.json must be a file; got a folder" in capsys.readouterr().err

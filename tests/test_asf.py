@@ -50,3 +50,27 @@ def test_a_malformed_skeleton_file_is_refused_with_its_line(write, old, new, mat
 def test_a_skeleton_file_cut_short_is_refused(write):
     with pytest.raises(ValueError, match="line 27: wanted 'end' of a bone; got the end of the"):
         read_asf(write(ASF[: ASF.index("  end\n:hierarchy")], "01.asf"))
+
+
+def test_bones_that_nobody_needs_and_comments_do_not_matter(write):
+    wanted = read_asf(write(ASF, "01.asf"))
+    others = "".join(
+        f"  begin\n     name {name}\n{rest}  end\n"
+        for name, rest in (
+            ("lhipjoint", "     direction 0 0 0\n     length 0\n"),
+            ("lhipjoint", "     direction up\n"),
+            ("rhipjoint", ""),
+        )
+    )
+    text = ASF.replace(":bonedata\n", "# :units\n:bonedata # of one subject\n" + others)
+    text = text.replace("length 0.45", "length 0.45 # of an inch").replace("begin", "begin # bone")
+    text = text.replace("     name thorax", "  # name chest\n     name thorax # the chest")
+    bones = read_asf(write(text, "01.asf"))
+    assert bones.keys() == wanted.keys()
+    assert all(bones[name].tolist() == wanted[name].tolist() for name in wanted)
+
+
+def test_a_needed_bone_of_no_length_is_refused(write):
+    path = write(ASF.replace("length 2.5", "length 0"), "01.asf")
+    with pytest.raises(ValueError, match="line 26: wanted a positive length; got 0$"):
+        read_asf(path)

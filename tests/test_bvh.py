@@ -108,6 +108,7 @@ def test_line_ends_blanks_tabs_and_a_byte_order_mark_do_not_matter(tmp_path):
         TINY.replace("\n", "\r\n"),
         TINY.replace("  ", "\t").replace("MOTION", "\n\nMOTION\n") + "\n\n  \n",
         "\ufeff" + TINY.rstrip("\n"),
+        TINY.replace("\n", " \t\n"),
     ):
         got = bvh.read_bvh(write(tmp_path, text))
         assert got.names == wanted.names
@@ -244,6 +245,8 @@ MALFORMED = {
         "wanted 12 columns in a frame; got 11",
     ),
     "word in a row": (edit(ROW, ROW.replace("90", "9O")), 25, "to be a number; got '9O'"),
+    "old Mac": (TINY.replace("\n", "\r"), 1, "wanted lines that end in .*; got a CR alone"),
+    "one CR": (edit(ROW, ROW + "\r\r"), 25, "wanted lines that end in .*; got a CR alone"),
     "NaN in a row": (edit(ROW, ROW.replace("90", "nan")), 25, "to be finite.*; got 'nan'"),
     "infinity in a row": (edit(ROW, ROW.replace("90", "-Inf")), 25, "to be finite.*; got '-Inf'"),
     "a row out of bounds": (edit(ROW, ROW.replace("90", "2e6")), 25, "within .1e.06; got '2e6'"),

@@ -3,7 +3,10 @@
 import pytest
 import torch
 
-from di2pose_lib.checks import check_range, check_tensor, require
+from di2pose_lib import failures, metrics, plausibility, proper_scores
+from di2pose_lib.checks import check_pose, check_range, check_tensor, require
+from di2pose_lib.config import TokenizerConfig
+from di2pose_lib.tokenizer import PoseTokenizer
 
 
 def test_a_tensor_that_fits_gives_its_letters():
@@ -57,3 +60,65 @@ def test_require_says_its_message_and_only_when_it_must():
     require(True, "never")
     with pytest.raises(ValueError, match="^the message$"):
         require(False, "the message")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_a_pose_in_millimetres_is_refused(dtype):
+    pose = 0.5 * torch.randn(3, 17, 3, generator=torch.Generator().manual_seed(0)).to(dtype)
+    assert check_pose("x", pose + 1000, ("B", "J", 3))["B"] == 3  # the root may be anywhere
+    with pytest.raises(
+        ValueError,
+        match="^`x` must be in metres, its joints within 10 m of the root; got one at .* m$",
+    ):
+        check_pose("x", 1000 * pose, ("B", "J", 3))
+    pose[:, 0] = 0
+    pose[1, 5] = torch.tensor([6.0, 0.0, 8.0])
+    check_pose("x", pose, ("B", "J", 3))
+    pose[1, 5, 0] = 6.5
+    with pytest.raises(ValueError, match="got one at 10.31 m$"):
+        check_pose("x", pose, ("B", "J", 3))
+    pose[1, 5, 0] = float("nan")
+    with pytest.raises(ValueError, match="`x` must be finite; got NaN or infinity"):
+        check_pose("x", pose, ("B", "J", 3))
+
+
+def in_millimetres():
+    """{name: a call with a pose in millimetres} of what takes poses in metres."""
+    metres = 0.3 * torch.randn(4, 17, 3, generator=torch.Generator().manual_seed(0))
+    wrong, seen = 1000 * metres, torch.ones(4, 17, dtype=torch.bool)
+    tokenizer = PoseTokenizer(
+        TokenizerConfig(
+            num_joints=17,
+            num_tokens=17,
+            levels=(3, 3),
+            width=8,
+            encoder_blocks=1,
+            local_joints=1,
+            neighbours="index",
+            start_at_joints=False,
+            decoder_width=8,
+            decoder_blocks=1,
+            mlp_ratio=1.0,
+        )
+    )
+    calls = {"the tokenizer's tokens": lambda: tokenizer.encode(wrong)}
+    calls["the tokenizer's training"] = lambda: tokenizer(wrong)
+    for name, measure in {
+        "MPJPE": metrics.mpjpe_mm,
+        "PA-MPJPE": metrics.pa_mpjpe_mm,
+        "joint errors": metrics.joint_errors_mm,
+        "failures": lambda pose_pred, pose: failures.kinds_of(pose_pred, pose, seen),
+    }.items():
+        calls[f"{name} of the prediction"] = lambda measure=measure: measure(wrong, metres)
+        calls[f"{name} of the truth"] = lambda measure=measure: measure(metres, wrong)
+    samples = torch.stack([metres, metres], dim=1)
+    calls["samples"] = lambda: proper_scores.energy_score_mm(1000 * samples, metres)
+    calls["truth of samples"] = lambda: proper_scores.energy_score_mm(samples, wrong)
+    calls["plausibility"] = lambda: plausibility.asymmetry_mm(wrong)
+    return calls
+
+
+@pytest.mark.parametrize(("name", "call"), in_millimetres().items())
+def test_nothing_takes_millimetres_for_metres(name, call):
+    with pytest.raises(ValueError, match="must be in metres, its joints within 10 m of the root"):
+        call()

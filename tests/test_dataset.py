@@ -307,3 +307,14 @@ def test_every_split_of_the_data_set_comes_from_one_of_the_source():
         "validation",
         "test",
     }
+
+
+def test_poses_in_millimetres_are_neither_written_nor_read(split, tmp_path):
+    folder, written = split
+    wrong = {**written, "pose": 1000 * written["pose"]}
+    writer = SplitWriter(tmp_path / "millimetres", 5, SIZE, META)
+    with pytest.raises(ValueError, match="`pose` must be in metres"):
+        writer.write(**wrong)
+    np.save(folder / "pose.npy", wrong["pose"].numpy())
+    with pytest.raises(ValueError, match="pose.npy` must be in metres"):
+        PoseDataset(folder)

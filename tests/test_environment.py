@@ -1,4 +1,4 @@
-"""The files that say what to install agree, and the core needs torch and numpy alone."""
+"""The files that say what to install agree, and the core needs torch, numpy, filelock alone."""
 
 import ast
 import re
@@ -117,11 +117,11 @@ def test_every_package_that_is_imported_is_pinned_directly():
             assert name in directly_pinned() | {"ipython"}, f"{path.name} imports {package}"
 
 
-def test_importing_the_core_needs_torch_and_numpy_alone():
+def test_importing_the_core_needs_torch_numpy_and_filelock_alone():
     modules = [path.stem for path in (ROOT / "di2pose_lib").glob("*.py")]
     core = sorted(name for name in modules if not name.startswith(NOT_CORE))
     assert len(core) > 25
-    blocked = directly_pinned() - {"torch", "numpy", "ruamel.yaml", "pyyaml"}
+    blocked = directly_pinned() - {"torch", "numpy", "filelock", "ruamel.yaml", "pyyaml"}
     blocked |= {"IPython", "PIL", "ruamel", "yaml", "pandas", "scipy", "tqdm"}
     program = f"""
 import importlib, sys

@@ -1,10 +1,17 @@
 """Files that are whole or absent, whatever interrupts their writing."""
 
+import ast
+import errno
+import fcntl
 import os
 import pickle
+import resource
+import signal
+import stat
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 import torch
@@ -277,3 +284,316 @@ def test_a_lock_ends_with_its_block(tmp_path, monkeypatch):
     for _ in range(2):
         with pytest.raises(Interrupted), files.locked(tmp_path):
             raise Interrupted
+
+
+# What file systems refuse (Lustre, NFS, vboxsf, CIFS), each as some of them do.
+REFUSALS = [getattr(errno, name) for name in ("ENOTSUP", "ENOLCK", "EINVAL", "EPERM", "ENOSYS")]
+
+
+def refuse(code):
+    """A stand-in for a system call that a file system does not have."""
+
+    def refused(*_, **__):
+        raise OSError(code, os.strerror(code))
+
+    return refused
+
+
+@pytest.fixture(params=REFUSALS, ids=errno.errorcode.get)
+def poor_file_system(request, monkeypatch):
+    """No locks, no flushing of folders, no modes."""
+    flush, refused = os.fsync, refuse(request.param)
+
+    def flush_files(descriptor):
+        (refused if stat.S_ISDIR(os.fstat(descriptor).st_mode) else flush)(descriptor)
+
+    monkeypatch.setattr(fcntl, "flock", refused)
+    monkeypatch.setattr(os, "fsync", flush_files)
+    monkeypatch.setattr(os, "chmod", refused)
+
+
+def test_a_file_system_need_not_lock_nor_flush_folders_nor_set_modes(tmp_path, poor_file_system):
+    for text in ("old", "new"):
+        files.write_text(tmp_path / "a.txt", text)
+        assert (tmp_path / "a.txt").read_text() == text
+        with files.atomic_folder(tmp_path / "data") as temporary:
+            (temporary / text).write_text("1")
+        assert names(tmp_path / "data") == [text]
+        with files.locked(tmp_path / "work"):
+            pass
+    assert names(tmp_path) == ["a.txt", "data", "work"]
+
+
+@pytest.fixture
+def without_locks(monkeypatch):
+    monkeypatch.setattr(fcntl, "flock", refuse(errno.ENOLCK))
+
+
+def test_without_locks_an_old_temporary_goes_and_a_fresh_one_stays(tmp_path, without_locks):
+    old, fresh = tmp_path / ".a.txt.abcdefgh", tmp_path / ".a.txt.ijklmnop"
+    for temporary in (old, fresh):
+        temporary.write_text("half")
+    os.utime(old, (fresh.stat().st_mtime - 2 * files.ABANDONED,) * 2)
+    files.write_text(tmp_path / "a.txt", "whole")
+    assert names(tmp_path) == [fresh.name, "a.txt"]
+
+
+def check_refused(path, write, reason):
+    """`write(path)` is refused in a sentence with the file and the reason; the old one stays."""
+    files.write_text(path, "old")
+    with pytest.raises(ValueError) as refusal:
+        write(path)
+    assert str(refusal.value) == (
+        f"{path} could not be written, and what stood there stays; got {reason}"
+    )
+    assert path.read_text() == "old"
+    assert names(path.parent) == [path.name]
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_file_that_does_not_reach_the_disk_is_refused(tmp_path, monkeypatch, call):
+    def write(path):
+        monkeypatch.setattr(os, call, refuse(errno.EIO))
+        files.write_text(path, "new")
+
+    check_refused(tmp_path / "a.txt", write, "Input/output error")
+
+
+@pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES])
+def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path, monkeypatch, code):
+    def write(path):
+        monkeypatch.setattr(files.tempfile, "mkstemp", refuse(code))
+        files.write_text(path, "new")
+
+    check_refused(tmp_path / "a.txt", write, os.strerror(code))
+
+
+@pytest.fixture
+def full_disk():
+    """No file may grow beyond a kilobyte."""
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    signal.signal(signal.SIGXFSZ, handler)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path: files.write_text(path, "new" * 1000),
+        lambda path: files.save_tensors(path, {"w": torch.zeros(5000)}),
+        lambda path: files.save_tensors(path, {"w": torch.zeros(10)}),
+    ],
+    ids=["text", "tensors", "few tensors"],
+)
+def test_a_full_disk_is_told_and_leaves_nothing_half_written(tmp_path, full_disk, write):
+    def write_on_a_full_disk(path):
+        full_disk()
+        write(path)
+
+    check_refused(tmp_path / "a.txt", write_on_a_full_disk, "File too large")
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o002, 0o077])
+def test_a_files_mode_follows_the_umask(tmp_path, mask):
+    before = os.umask(mask)
+    try:
+        files.write_text(tmp_path / "a.txt", "")
+        assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == 0o666 & ~mask
+        assert os.umask(mask) == mask
+    finally:
+        os.umask(before)
+
+
+@pytest.mark.parametrize("call", [1, 2])
+@pytest.mark.parametrize("after", [False, True])
+def test_a_kill_between_two_folders_loses_neither(tmp_path, monkeypatch, call, after):
+    path, rename, calls = tmp_path / "data", os.replace, []
+    with files.atomic_folder(path) as temporary:
+        (temporary / "old").write_text("")
+
+    def killed(source, target):
+        calls.append(source)
+        if len(calls) < call or after:
+            rename(source, target)
+        if len(calls) == call:
+            raise Interrupted
+
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        patch.setattr(os, "replace", killed)
+        with files.atomic_folder(path) as temporary:
+            (temporary / "new").write_text("")
+    # The next run begins, and is killed before it has anything.
+    with pytest.raises(Interrupted), files.atomic_folder(path):
+        raise Interrupted
+    assert names(path) == ["new" if (call, after) == (2, True) else "old"]
+    with files.atomic_folder(path) as temporary:
+        (temporary / "newest").write_text("")
+    assert names(path) == ["newest"] and names(tmp_path) == ["data"]
+
+
+def test_a_folder_that_cannot_be_moved_leaves_the_old_one(tmp_path, monkeypatch):
+    path, rename = tmp_path / "data", os.replace
+    with files.atomic_folder(path) as temporary:
+        (temporary / "old").write_text("")
+
+    def refuse_the_new(source, target):
+        (refuse(errno.EIO) if "unfinished" in str(source) else rename)(source, target)
+
+    monkeypatch.setattr(os, "replace", refuse_the_new)
+    told = pytest.raises(ValueError, match="data could not be written, .*; got Input/output error$")
+    with told, files.atomic_folder(path) as temporary:
+        (temporary / "new").write_text("")
+    assert names(path) == ["old"] and names(tmp_path) == ["data"]
+
+
+def test_a_file_in_a_folders_place_is_refused_before_anything_is_made(tmp_path):
+    (tmp_path / "data").write_text("mine")
+    told = pytest.raises(ValueError, match="data must be a folder; got a file$")
+    with told, files.atomic_folder(tmp_path / "data"):
+        pytest.fail("began")
+    assert (tmp_path / "data").read_text() == "mine"
+
+
+HOLDER = """
+import fcntl, sys
+
+from di2pose_lib import files
+
+def refuse(*_):
+    raise OSError(95, "Operation not supported")
+
+fcntl.flock = refuse
+with files.locked(sys.argv[1]):
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def holder(tmp_path, without_locks):
+    """A process that holds the folder `work` of a file system without locks."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path / "work")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.communicate()
+
+
+@pytest.mark.parametrize("exchange", [True, False], ids=["names exchanged", "not"])
+def test_without_locks_one_waits_for_the_living_and_not_for_the_killed(
+    tmp_path, monkeypatch, holder, exchange
+):
+    if not exchange:  # as on NFS, where filelock leaves a killed process's file
+        monkeypatch.setattr("filelock._soft.exchange_names", lambda *_: False)
+    monkeypatch.setattr(files, "PATIENCE", 0.1)
+    said, order = threading.Event(), []
+    monkeypatch.setattr(files, "note", lambda message: (order.append(message), said.set()))
+
+    def second():
+        with files.locked(tmp_path / "work"):
+            order.append("second")
+
+    waiting = threading.Thread(target=second)
+    waiting.start()
+    assert said.wait(timeout=60)
+    waiting.join(timeout=0.3)
+    assert waiting.is_alive() and len(order) == 1
+    assert order[0].endswith(f"if it was on another machine, remove {tmp_path}/work/lock.held")
+    holder.kill()
+    holder.wait()
+    waiting.join(timeout=60)
+    assert order[1:] == ["second"]
+    assert "lock.held" not in names(tmp_path / "work")
+
+
+def test_without_locks_another_machine_is_waited_for(tmp_path, monkeypatch, without_locks):
+    mark = tmp_path / "work" / "lock.held"
+    mark.parent.mkdir()
+    mark.write_text(f"{2**22 + 1}\nanother-machine\n")  # no process here has this number
+    monkeypatch.setattr(files, "PATIENCE", 0.05)
+
+    def note(message):
+        assert str(mark) in message
+        mark.unlink()  # as its reader would
+
+    monkeypatch.setattr(files, "note", note)
+    with files.locked(tmp_path / "work"):
+        assert mark.read_text().split()[0] == str(os.getpid())
+
+
+def test_a_folder_that_cannot_be_locked_at_all_is_refused_by_name(tmp_path, monkeypatch):
+    (tmp_path / "work" / "lock").mkdir(parents=True)
+    told = pytest.raises(
+        ValueError, match="work/lock could not be written, .*; got Is a directory$"
+    )
+    with told, files.locked(tmp_path / "work"):
+        pytest.fail("held")
+
+
+def test_what_is_there_is_told_from_what_is_missing(tmp_path):
+    (tmp_path / "file").write_text("")
+    assert files.is_there(tmp_path / "file") and files.is_there(tmp_path, folder=True)
+    for missing in (tmp_path / "none", tmp_path / "none" / "deep" / "a"):
+        assert not files.is_there(missing) and not files.is_there(missing, folder=True)
+
+
+def test_what_is_there_and_cannot_be_read_is_not_missing(tmp_path, monkeypatch):
+    file, broken, loop = (tmp_path / name for name in ("file", "broken", "loop"))
+    file.write_text("")
+    broken.symlink_to(tmp_path / "nowhere")
+    loop.symlink_to(loop)
+    os.mkfifo(tmp_path / "pipe")
+    refusals = {
+        tmp_path: f"{tmp_path} must be a file; got a folder",
+        tmp_path / "pipe": "pipe must be a file; got a device",
+        broken: f"broken must be a file; got a link to nowhere at {broken}",
+        broken / "deep" / "a": f"a must be a file; got a link to nowhere at {broken}",
+        file / "a": "file/a must be readable; got Not a directory",
+        loop: "loop must be readable; got Too many levels of symbolic links",
+        tmp_path / ("x" * 300): "must be readable; got File name too long",
+    }
+    for path, told in refusals.items():
+        for ask in (files.is_there, files.read_json, files.load_tensors, files.file_digest):
+            with pytest.raises(ValueError, match=f"{told}$"):
+                ask(path)
+    with pytest.raises(ValueError, match="file must be a folder; got a file$"):
+        files.is_there(file, folder=True)
+    # Who runs the tests may be allowed to read everything.
+    monkeypatch.setattr("builtins.open", refuse(errno.EACCES))
+    monkeypatch.setattr(os, "scandir", refuse(errno.EACCES))
+    for ask in (files.is_there, files.read_json, files.load_tensors, files.file_digest):
+        with pytest.raises(ValueError, match="file must be readable; got Permission denied$"):
+            ask(file)
+    with pytest.raises(ValueError, match="must be readable; got Permission denied$"):
+        files.is_there(tmp_path, folder=True)
+
+
+# Who asks the file system itself, and why that is right there.
+ASKS = {
+    "bvh": {"exists", "is_file"},  # refuses either way
+    "encoder": {"is_dir"},  # of what a folder lists: all but folders count
+    "files": {"exists", "is_dir", "is_symlink", "lexists"},
+    "ablation_runs": {"is_symlink"},
+    "config_file": {"isdir"},  # refuses
+    "mocap_index": {"isdir", "isfile"},  # refuses
+    "sources": {"isdir"},  # refuses
+}
+QUESTIONS = {"exists", "lexists", "is_file", "is_dir", "is_symlink", "isfile", "isdir", "glob"}
+
+
+def test_only_is_there_tells_what_is_missing():
+    """`Path.is_file` calls missing what is a folder, a broken link, or behind a file."""
+    for path in sorted(Path(files.__file__).parent.glob("*.py")):
+        if path.stem in ("project", "run_notebook"):
+            continue
+        tree = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        calls = [node.func for node in tree if isinstance(node, ast.Call)]
+        asked = {getattr(call, "attr", getattr(call, "id", None)) for call in calls} & QUESTIONS
+        assert asked <= ASKS.get(path.stem, set()), path.name

@@ -288,3 +288,17 @@ def test_another_method_is_not_paired_with_ours_without_the_occluder(root):
     own, rival = (Selection("sweeps", {**without, "method": m}) for m in ("Di2Pose", "rival"))
     assert Results(root).paired("synthetic", first, own).mean == 10.0
     assert Results(root).paired("synthetic", first, rival) is None
+
+
+def test_results_that_cannot_be_read_do_not_count_as_not_measured(root):
+    results = root / "results" / "lesson"
+    results.mkdir(parents=True)
+    (results / "mocap").write_text("../../pipelines/mocap/results/lesson/mocap")  # a link once
+    with pytest.raises(ValueError, match="mocap/sweeps.json must be readable; got Not a directory"):
+        Results(root).find("mocap", MASK)
+    (results / "mocap").unlink()
+    (results / "mocap").symlink_to("nowhere")
+    with pytest.raises(ValueError, match="sweeps.json must be a file; got a link to nowhere at "):
+        Results(root).find("mocap", MASK)
+    (results / "mocap").unlink()
+    assert Results(root).find("mocap", MASK) is None

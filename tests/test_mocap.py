@@ -1,8 +1,11 @@
 import dataclasses
+import itertools
+import os
+from pathlib import Path
 
 import pytest
 import torch
-from cmu_files import ASF, T_POSE, cmu_text
+from cmu_files import ASF, OFFSETS, T_POSE, cmu_text, offset_of
 
 from di2pose_lib import bvh, mocap, mocap_index, mocap_skeleton
 from di2pose_lib.skeleton import BONES, JOINT_NAMES, NUM_JOINTS, bone_lengths
@@ -119,6 +122,98 @@ def test_another_skeleton_is_refused_by_file_and_joint(write):
     refused(cmu_text([T_POSE]), "must hold frames after the T-pose; got 1 frame")
 
 
+def turned(*axes):
+    """The made-up body with every OFFSET (x, y, z) mapped: "-z" puts −z there."""
+
+    def turn(offset):
+        return tuple((-1 if "-" in axis else 1) * offset["xyz".index(axis[-1])] for axis in axes)
+
+    return cmu_text([T_POSE, {}], mapped=turn)
+
+
+AXES = [
+    tuple(sign + axis for sign, axis in zip(signs, order, strict=True))
+    for order in itertools.permutations("xyz")
+    for signs in itertools.product(("", "-"), repeat=3)
+]
+
+
+@pytest.mark.parametrize("axes", AXES, ids=" ".join)
+def test_a_person_in_other_axes_or_mirrored_is_refused(write, axes):
+    path = write(turned(*axes))
+    if axes == ("x", "y", "z"):
+        mocap.read_trial(path)
+        return
+    with pytest.raises(
+        ValueError,
+        match="01_01.bvh must rest with the subject's left on .x, up on .y and toes on .z; got the",
+    ):
+        mocap.read_trial(path)
+
+
+def test_arms_or_legs_on_the_wrong_side_are_refused(write):
+    swap = {
+        side + part: offset_of(other + part, OFFSETS)
+        for side, other, part in (
+            ("Left", "Right", "Arm"),
+            ("Right", "Left", "Arm"),
+        )
+    }
+    with pytest.raises(
+        ValueError, match="left shoulder at .-0.34, 0.00, 0.00. m from the right sh"
+    ):
+        mocap.read_trial(write(cmu_text([T_POSE, {}], changed=swap)))
+
+
+@pytest.mark.parametrize(
+    ("factor", "told"),
+    [
+        (2, "1.2 to 2.3 m from ankles to head, counted in 1/0.45 inch; got 3.05 m"),
+        (1.6, "1.2 to 2.3 m from ankles to head, counted in 1/0.45 inch; got 2.44 m"),
+        (1 / 2.54, "1.2 to 2.3 m from ankles to head, counted in 1/0.45 inch; got 0.6 m"),
+        (2.54, "must count in 1/0.45 inch, .*; got 1.01 m"),
+        *((factor, "must count in 1/0.45 inch") for factor in (0.01, 0.1, 10, 25.4, 100, 1000)),
+    ],
+)
+def test_a_person_in_other_units_is_refused(write, factor, told):
+    def scale(offset):
+        return tuple(factor * x for x in offset)
+
+    with pytest.raises(ValueError, match=told):
+        mocap.read_trial(write(cmu_text([T_POSE, {}], mapped=scale)))
+
+
+@pytest.mark.parametrize(
+    ("parts", "factor", "told"),
+    [
+        (("LeftLeg", "LeftFoot"), 1.2, "two legs alike, .*; got 0.958 m on the left and 0.798 m"),
+        (("RightLeg",), 0.7, "two legs alike"),
+        (("RightForeArm", "RightHand"), 0.8, "two arms alike"),
+        (("LeftLeg", "LeftFoot", "RightLeg", "RightFoot"), 0.6, "two legs alike, 0.4 to 0.65 of"),
+        (("LeftForeArm", "RightForeArm"), 2.4, "two arms alike, 0.25 to 0.5 of"),
+        (("Spine", "Spine1"), 2.5, "two legs alike, 0.4 to 0.65 of"),
+    ],
+)
+def test_a_person_out_of_proportion_is_refused(write, parts, factor, told):
+    changed = {part: tuple(factor * x for x in offset_of(part, OFFSETS)) for part in parts}
+    with pytest.raises(ValueError, match=f"01_01.bvh must have {told}"):
+        mocap.read_trial(write(cmu_text([T_POSE, {}], changed=changed)))
+
+
+def test_a_t_pose_that_lies_or_looks_backwards_is_refused(write):
+    for angles in ((0, 0, 90), (0, 180, 0), (180, 0, 0)):
+        with pytest.raises(ValueError, match="01_01.bvh must rest with the subject's left on"):
+            mocap.read_trial(write(cmu_text([{"Hips": angles}, {}])))
+
+
+def test_who_lies_or_stands_on_the_hands_in_the_recording_is_read(write):
+    for angles in ((0, 0, 90), (0, 180, 0), (180, 0, 0)):
+        rows = [T_POSE, {"Hips": angles}]
+        assert len(mocap.read_trial(write(cmu_text(rows))).frame) == 1
+        rows = [{"Hips": angles, "LeftArm": (80, 0, 0)}, {}]  # no T-pose: one frame is lost
+        assert len(mocap.read_trial(write(cmu_text(rows))).frame) == 1
+
+
 @pytest.mark.parametrize("frame_time", [1e-6, 0.0019, 0.051, 8.3333, 99999])
 def test_a_frame_rate_that_no_recording_has_is_refused(write, frame_time):
     for fine in (0.002, 0.0083333, 0.05):
@@ -229,6 +324,16 @@ def test_real_trials_have_rigid_bones_of_human_length_and_the_known_jumps():
         pelvis, head = recording.joints[:, 0, 2], recording.joints[:, 10, 2]
         assert (head - pelvis).mean() > 0.4  # upright
         assert -0.1 < recording.joints[:, (3, 6), 2].min() < 0.15  # ankles near the floor
+
+
+def test_everybody_in_the_database_stands_at_rest(write):
+    subjects = {trial.subject: trial for trial in mocap_index.read_index(real_root())}
+    assert len(subjects) >= 13
+    for trial in subjects.values():
+        header, frames = trial.path.read_text().split("Frames:")
+        _, frame_time, t_pose, first, *_ = frames.split("\n")
+        few = "\n".join(["2", frame_time, t_pose, first])
+        mocap.read_trial(write(f"{header}Frames: {few}"), trial.asf)
 
 
 def test_an_unrepaired_real_trunk_would_be_too_short():

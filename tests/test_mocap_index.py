@@ -109,6 +109,7 @@ WALK = TRIAL.format("walk")
         ([WALK, OTHERS[0]], "line 3: wanted trials of each of train, .* and none of test"),
         ([WALK, OTHERS[1]], "line 3: wanted trials of each of train, .* and none of validation"),
         ([*OTHERS], "line 3: wanted trials of each of train, .* and none of train"),
+        ([WALK, "\r".join(OTHERS)], "line 3: wanted lines that end in LF or CRLF; got a CR alone"),
         ([WALK, OTHERS[0] + "\0"], "line 3: wanted text; got a NUL character"),
         (
             [WALK, TRIAL.format("x" * 131073)],
@@ -162,3 +163,35 @@ def test_a_subject_with_a_long_name_has_no_skeleton(write):
     name = "x" * 300
     root = index(write, WALK.replace("01,01_01", f"{name},{name}_01"), *OTHERS)
     assert mocap_index.read_index(root)[0].asf is None
+
+
+@pytest.mark.parametrize(
+    ("subject", "there"), [("01", "01.ASF"), ("01", "1.asf"), ("1", "01.asf"), ("a1", "A1.asf")]
+)
+def test_a_skeleton_in_another_spelling_is_refused_by_name(write, subject, there):
+    root = index(write, WALK.replace("01,01_01", f"{subject},{subject}_01"), *OTHERS)
+    write("", f"data/asf/{there}")
+    with pytest.raises(
+        ValueError,
+        match=f"wanted the skeleton of subject {subject} as asf/{subject}.asf; got asf/{there}$",
+    ):
+        mocap_index.read_index(root)
+    write("", f"data/asf/{subject}.asf")
+    assert mocap_index.read_index(root)[0].asf == root / "asf" / f"{subject}.asf"
+
+
+def test_skeletons_that_are_there_and_cannot_be_read_are_refused(write):
+    root = index(write, WALK, *OTHERS)
+    write("", "data/ASF/01.asf")
+    with pytest.raises(ValueError, match="data must have its skeletons in .* 'asf'; got 'ASF'"):
+        mocap_index.read_index(root)
+    (root / "ASF").rename(root / "asf")
+    (root / "asf" / "01.asf").unlink()
+    (root / "asf" / "01.asf").symlink_to("nowhere")
+    with pytest.raises(ValueError, match="asf/01.asf must be a file; got a link to nowhere"):
+        mocap_index.read_index(root)
+    (root / "asf" / "01.asf").unlink()
+    (root / "asf").rmdir()
+    (root / "asf").write_text("")
+    with pytest.raises(ValueError, match="data/asf must be a folder; got a file"):
+        mocap_index.read_index(root)

@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -366,3 +367,15 @@ def test_another_protocol_is_refused():
 def test_images_are_spread_over_the_split():
     assert protocols.spread_rows(torch.zeros(9), 3).tolist() == [0, 4, 8]
     assert protocols.spread_rows(torch.zeros(2), 5).tolist() == [0, 1]
+
+
+def test_a_row_that_is_there_and_cannot_be_read_is_not_run_again(tmp_path, monkeypatch, capsys):
+    row = tmp_path / "row.json"
+    run = SimpleNamespace(row_path=row)
+    monkeypatch.setattr(protocol_runs, "planned", lambda *_: [run])
+    assert main(["--plan"]) == 0
+    assert "1 of them missing" in capsys.readouterr().out
+    row.symlink_to(tmp_path / "none")
+    for arguments in (["--plan"], []):
+        assert main(arguments) == 1
+        assert "row.json must be a file; got a link to nowhere" in capsys.readouterr().err

@@ -60,3 +60,10 @@ def test_the_command_line_says_what_it_did_or_what_is_wrong(source, monkeypatch,
     assert source_record.main(["params.yaml"]) == 1
     assert capsys.readouterr().err == "error: no folder\n"
     assert source_record.main([]) == 2
+
+
+def test_a_record_that_cannot_be_read_is_not_written_anew(source):
+    path = source_record.record_path(CONFIG)
+    path.mkdir(parents=True)
+    with pytest.raises(ValueError, match="mocap.json must be a file; got a folder"):
+        source_record.update_record(CONFIG)

@@ -322,3 +322,14 @@ def test_only_matrices_decay_and_frozen_parameters_are_left_out():
     assert decayed["weight_decay"] == 0.1
     assert [p.shape for p in free["params"]] == [(2,), (2,), (2,)]
     assert free["weight_decay"] == 0.0
+
+
+def test_a_checkpoint_that_cannot_be_read_does_not_count_as_none(tmp_path):
+    checkpoint = tmp_path / "checkpoint.pt"
+    checkpoint.mkdir()
+    with pytest.raises(ValueError, match="checkpoint.pt must be a file; got a folder"):
+        train(tmp_path)
+    checkpoint.rmdir()
+    checkpoint.symlink_to(tmp_path / "another disk" / "checkpoint.pt")
+    with pytest.raises(ValueError, match="checkpoint.pt must be a file; got a link to nowhere"):
+        train(tmp_path)
