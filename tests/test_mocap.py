@@ -1,7 +1,5 @@
 import dataclasses
 import itertools
-import os
-from pathlib import Path
 
 import pytest
 import torch
