@@ -190,6 +190,8 @@ repro: install
 	@echo "Running the pipeline at scale lesson on synthetic data: dvc repro"
 	@$(DVC) repro
 	@echo ""
+	@$(PY) -m di2pose_lib.reproduction
+	@echo ""
 	@echo "Done. Where to look next:"
 	@echo "  reports/lesson/synthetic/00_start_here.ipynb     the notebooks as they ran, in JupyterLab"
 	@echo "  results/lesson/synthetic/evaluation.json         every measured number"
