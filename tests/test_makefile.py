@@ -129,13 +129,13 @@ def test_a_pipeline_runs_in_its_own_folder_whatever_the_checkout_is_called(tmp_p
     assert str(decoy) not in printed and "CDPATH" not in call.environment
 
 
-@pytest.mark.parametrize("goal", ["repro", "mocap", "paper", "ablations", "occlusion", "ledger"])
-def test_every_pipeline_is_run_from_the_top(checkout, goal):
-    calls, _ = checkout.make(goal)
-    assert of("dvc", calls)
-    for call in calls:
-        assert call.folder == str(checkout.folder)
-    calls, _ = checkout.make("-C", str(checkout.folder), goal, folder=checkout.home)
+def test_every_pipeline_is_run_from_the_top(checkout):
+    goals = ("repro", "mocap", "paper", "ablations", "occlusion", "ledger")
+    calls, _ = checkout.make("-C", str(checkout.folder), *goals, folder=checkout.home)
+    projects = [call.arguments[-2] for call in of("dvc", calls)]
+    on_demand = ["pipelines/ablations", "pipelines/ledger", "pipelines/protocols"]
+    first = ["dvc", "pipelines/mocap", "pipelines/paper"]
+    assert projects == [*first, *on_demand, "pipelines/ledger", "pipelines/ledger"]
     assert {call.folder for call in calls} == {str(checkout.folder)}
 
 
@@ -265,16 +265,20 @@ def test_the_settings_of_every_dvc_project_stand_against_a_users(tmp_path, monke
 # --- motion capture and Python, as they are named
 
 
-@pytest.mark.parametrize("goal", ["mocap", "ablations", "occlusion"])
 @pytest.mark.parametrize("given", ["~/{odd}", "{home}/{odd}", "../home/{odd}"])
-def test_the_folder_of_motion_capture_arrives_as_it_was_meant(checkout, goal, given):
+def test_the_folder_of_motion_capture_arrives_as_it_was_meant(checkout, given):
     folder = checkout.home / ODD
     folder.mkdir()
-    given = given.format(home=checkout.home, odd=ODD)
-    for arguments, environment in (([f"MOCAP_ROOT={given}"], {}), ([], {"MOCAP_ROOT": given})):
-        calls, _ = checkout.make(goal, *arguments, CDPATH="/", **environment)
-        last = of("dvc", calls)[-1].environment["DI2POSE_MOCAP_ROOT"]
-        assert os.path.samefile(os.path.join(checkout.folder, last), folder)
+    root = given.format(home=checkout.home, odd=ODD)
+    for goals, environment in (
+        (["mocap", f"MOCAP_ROOT={root}"], {}),
+        (["ablations", f"MOCAP_ROOT={root}"], {}),
+        (["occlusion"], {"MOCAP_ROOT": root}),
+    ):
+        calls, _ = checkout.make(*goals, CDPATH="/", **environment)
+        for call in of("dvc", calls):
+            said = call.environment["DI2POSE_MOCAP_ROOT"]
+            assert os.path.samefile(os.path.join(checkout.folder, said), folder)
 
 
 def test_a_folder_of_motion_capture_that_is_not_there_is_refused_at_once(checkout):
@@ -400,7 +404,8 @@ def test_a_checkout_that_moves_takes_its_venv_along(checkout, tmp_path, move):
         """What the program tells of its library, called by itself and after `activate`."""
         activated = f". .venv/bin/activate && tool {shlex.quote(ODD)}"
         commands = ([str(folder / ".venv/bin/tool"), ODD], ["sh", "-c", activated])
-        return {subprocess.check_output(c, cwd=folder, text=True) for c in commands}
+        clean = {"PATH": os.environ["PATH"]}
+        return {subprocess.check_output(c, cwd=folder, env=clean, text=True) for c in commands}
 
     def wanted(folder):
         return {f"{folder}/di2pose_lib/__init__.py {ODD}\n"}
