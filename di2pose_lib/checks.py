@@ -57,6 +57,12 @@ def check_pose(name, pose, shape):
         ValueError: also for a joint over 10 m from the root, as where millimetres were given.
     """
     sizes = check_tensor(name, pose, shape, "float")
+    check_metres(name, pose)
+    return sizes
+
+
+def check_metres(name, pose):
+    """Refuse joints (..., J, 3) that are farther from the root, joint 0, than metres can be."""
     joints = pose.detach()
     farthest = (joints - joints[..., :1, :]).norm(dim=-1).amax().item()
     require(
@@ -64,7 +70,6 @@ def check_pose(name, pose, shape):
         f"`{name}` must be in metres, its joints within {FARTHEST_JOINT} m of the root; "
         f"got one at {farthest:.4g} m",
     )
-    return sizes
 
 
 def check_range(name, tensor, low, high):

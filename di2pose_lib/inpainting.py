@@ -23,7 +23,7 @@ import math
 import torch
 
 from di2pose_lib import draws
-from di2pose_lib.checks import check_pose, check_tensor, require
+from di2pose_lib.checks import check_tensor, require
 from di2pose_lib.sampler import sample
 from di2pose_lib.schedule import as_integer
 from di2pose_lib.seeding import generator_for, image_seeds
@@ -242,7 +242,7 @@ def _reachable(schedule, logits, k_s):
 
 def _check_evidence(pose_known, known, strength):
     """Refuse what cannot be known joints, or their strength; B."""
-    sizes = check_pose("pose_known", pose_known, ("B", "J", 3))
+    sizes = check_tensor("pose_known", pose_known, ("B", "J", 3), "float")
     check_tensor("known", known, (sizes["B"], sizes["J"]), "bool")
     empty = (~known[:, 1:].any(dim=1)).nonzero().flatten().tolist()
     require(

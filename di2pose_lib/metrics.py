@@ -6,14 +6,14 @@ truth, and average over the joints of `joint_mask` (all where None).
 
 import torch
 
-from di2pose_lib.checks import check_pose, check_tensor, require
+from di2pose_lib.checks import check_metres, check_tensor, require
 
 MM_PER_M = 1000.0
 
 
 def _check_pair(pose_pred, pose, joint_mask):
-    sizes = check_pose("pose", pose, ("B", "J", 3))
-    check_pose("pose_pred", pose_pred, (sizes["B"], sizes["J"], 3))
+    sizes = check_tensor("pose", pose, ("B", "J", 3), "float")
+    check_tensor("pose_pred", pose_pred, (sizes["B"], sizes["J"], 3), "float")
     if joint_mask is None:
         return torch.ones(pose.shape[:2], dtype=torch.bool, device=pose.device)
     check_tensor("joint_mask", joint_mask, (sizes["B"], sizes["J"]), "bool")
@@ -22,9 +22,22 @@ def _check_pair(pose_pred, pose, joint_mask):
     return joint_mask
 
 
+def _check_metres(pose_pred, pose, joint_mask):
+    """`_check_pair`, and no joint that counts so far from the root as where given in mm."""
+    mask = _check_pair(pose_pred, pose, joint_mask)
+    counted = mask.int().argmax(dim=1)[:, None, None].expand(-1, 1, 3)  # one; the root if it is
+    for name, joints in (("pose_pred", pose_pred), ("pose", pose)):
+        check_metres(name, torch.where(mask[..., None], joints, joints.gather(1, counted)))
+    return mask
+
+
 def joint_errors_mm(pose_pred, pose):
     """Distance of every joint after root alignment, float64 (B, J), mm."""
-    _check_pair(pose_pred, pose, None)
+    _check_metres(pose_pred, pose, None)
+    return _joint_errors_mm(pose_pred, pose)
+
+
+def _joint_errors_mm(pose_pred, pose):
     pose_pred, pose = pose_pred.double(), pose.double()
     aligned = pose_pred - pose_pred[:, :1] + pose[:, :1]
     return (aligned - pose).norm(dim=-1) * MM_PER_M
@@ -39,10 +52,11 @@ def mpjpe_mm(pose_pred, pose, joint_mask=None):
         joint_mask: joints that count, bool (B, J); None counts all.
 
     Raises:
-        ValueError: shapes disagree, NaN, or a pose without a joint that counts.
+        ValueError: shapes disagree, NaN, a pose without a joint that counts, or with one
+            over 10 m from its root.
     """
-    mask = _check_pair(pose_pred, pose, joint_mask)
-    errors = joint_errors_mm(pose_pred, pose)
+    mask = _check_metres(pose_pred, pose, joint_mask)
+    errors = _joint_errors_mm(pose_pred, pose)
     return (errors * mask).sum(dim=1) / mask.sum(dim=1)
 
 
@@ -77,7 +91,7 @@ def pa_mpjpe_mm(pose_pred, pose, joint_mask=None):
     For a single pose it may exceed MPJPE: Procrustes minimises squares, MPJPE
     averages norms. The root is not aligned afterwards. Arguments as in `mpjpe_mm`.
     """
-    mask = _check_pair(pose_pred, pose, joint_mask)
+    mask = _check_metres(pose_pred, pose, joint_mask)
     aligned = procrustes(pose_pred, pose, joint_mask)
     errors = (aligned - pose.double()).norm(dim=-1) * MM_PER_M
     return (errors * mask).sum(dim=1) / mask.sum(dim=1)

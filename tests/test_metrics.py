@@ -101,9 +101,7 @@ def test_errors_are_one_a_pose_in_float64_millimetres():
         assert value.shape == (3,)
         assert value.dtype == torch.float64
         torch.testing.assert_close(value, metric(pose_pred, pose), atol=1e-3, rtol=0)
-        torch.testing.assert_close(
-            metric(1000 * pose_pred, 1000 * pose), 1000 * value, rtol=1e-5, atol=1e-3
-        )
+        torch.testing.assert_close(metric(4 * pose_pred, 4 * pose), 4 * value, rtol=1e-5, atol=1e-3)
     assert joint_errors_mm(pose_pred, pose).shape == (3, 17)
 
 

@@ -184,7 +184,7 @@ def test_a_person_in_other_units_is_refused(write, factor, told):
 @pytest.mark.parametrize(
     ("parts", "factor", "told"),
     [
-        (("LeftLeg", "LeftFoot"), 1.2, "two legs alike, .*; got 0.958 m on the left and 0.798 m"),
+        (("LeftLeg", "LeftFoot"), 1.2, "two legs alike, .*; got 0.953 m on the left and 0.794 m"),
         (("RightLeg",), 0.7, "two legs alike"),
         (("RightForeArm", "RightHand"), 0.8, "two arms alike"),
         (("LeftLeg", "LeftFoot", "RightLeg", "RightFoot"), 0.6, "two legs alike, 0.4 to 0.65 of"),
