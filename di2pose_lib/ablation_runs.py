@@ -12,7 +12,7 @@ import sys
 
 import torch
 
-from di2pose_lib import ablations, evaluation, stages
+from di2pose_lib import ablations, evaluation, stages, surroundings
 from di2pose_lib.ablation_times import predicted_seconds
 from di2pose_lib.checks import require
 from di2pose_lib.config import SOURCES
@@ -263,6 +263,7 @@ def main(arguments):
     parser.add_argument("--plan", action="store_true", help="say what is missing, run nothing")
     chosen = parser.parse_args(arguments)
     try:
+        surroundings.check(project_root())
         base = load_config(project_root() / PARAMS)
         require(base.scale == "lesson", f"`scale` must be lesson in {PARAMS}; got {base.scale}")
         tables = [ablations.table_of(name) for name in chosen.table]
@@ -285,4 +286,5 @@ def main(arguments):
 
 
 if __name__ == "__main__":
+    surroundings.write_utf8()
     sys.exit(main(sys.argv[1:]))

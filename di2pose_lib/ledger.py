@@ -25,7 +25,7 @@ import io
 import math
 import sys
 
-from di2pose_lib import comparisons
+from di2pose_lib import comparisons, surroundings
 from di2pose_lib.checks import require
 from di2pose_lib.files import write_text
 from di2pose_lib.ledger_analogues import (
@@ -202,6 +202,7 @@ def _interval(value, over):
 def main():
     """Command line; returns the exit code."""
     try:
+        surroundings.check(project_root())
         rows = write()
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -218,4 +219,5 @@ def main():
 
 
 if __name__ == "__main__":
+    surroundings.write_utf8()
     sys.exit(main())

@@ -12,6 +12,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from di2pose_lib import surroundings
 from di2pose_lib.checks import require
 from di2pose_lib.config import Config
 from di2pose_lib.config_file import load_config, to_dict
@@ -19,13 +20,17 @@ from di2pose_lib.files import (
     atomic_folder,
     file_digest,
     fingerprint,
+    is_there,
     locked,
     read_json,
     write_json,
 )
 
 STAGE_VARIABLE = "DI2POSE_STAGE"  # set by run_notebook: the stage that is running
+PARAMS_VARIABLE = "DI2POSE_PARAMS_FILE"  # set with it: the parameters that it runs with
 SCRATCH_VARIABLE = "DI2POSE_SCRATCH_ONLY"  # "1": notebooks look at no finished pipeline
+
+RECORD = "made_from.json"  # in every artefact, written last
 
 # The artefacts that a model needs: the section of the parameters that each depends on, and
 # the artefacts it is built from, under the names in its record.
@@ -46,7 +51,10 @@ def project_root(start=None):
     for folder in (start, *start.parents):
         if (folder / "pyproject.toml").is_file() and (folder / "notebooks").is_dir():
             return folder
-    raise ValueError(f"no pyproject.toml with a notebooks/ folder beside it, from {start} upwards")
+    raise ValueError(
+        f"no pyproject.toml with a notebooks/ folder beside it, from {start} upwards: work in a "
+        "checkout of the repository, the installed library alone is not enough"
+    )
 
 
 def _library_digest():
@@ -113,8 +121,38 @@ class Pipeline:
             shutil.rmtree(folder)
 
     def remove_artifact(self, stage):
-        """Before a stage runs, as DVC does: it makes its artefact anew, whatever stands there."""
-        shutil.rmtree(self.artifacts / stage, ignore_errors=True)
+        """Before a stage runs, as DVC does: it makes its artefact anew, whatever stands there.
+
+        Raises:
+            ValueError: it cannot be removed; the stage would take it for its own.
+        """
+        folder = self.artifacts / stage
+        try:
+            if folder.is_symlink() or folder.is_file():
+                folder.unlink()
+            else:
+                shutil.rmtree(folder)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise ValueError(f"{folder} could not be removed; got {error.strerror}") from error
+
+    def record(self, stage):
+        """What a stage's artefact was made from, and its digest; None without an artefact.
+
+        Raises:
+            ValueError: there is a record that cannot be read.
+        """
+        path = self.artifacts / stage / RECORD
+        if not is_there(path):
+            return None
+        record = read_json(path)
+        keys = {"from", "content"}
+        require(
+            isinstance(record, dict) and keys <= record.keys(),
+            f"{path} must hold {sorted(keys)}: remove {path.parent} to make it anew",
+        )
+        return record
 
     def artifact(self, stage, made_from, build):
         """The folder of a stage's artefact, built unless it stands there already.
@@ -130,9 +168,8 @@ class Pipeline:
             ValueError: a pipeline stage needs an artefact that an earlier one must make.
         """
         folder = self.artifacts / stage
-        record = folder / "made_from.json"
         if self.stage not in (None, stage):  # DVC sees to it that it is up to date
-            require(record.is_file(), f"{folder} is missing; run `dvc repro` to make it")
+            require(self.record(stage), f"{folder} is missing; run `dvc repro` to make it")
             return folder
         inputs = made_from()
         # DVC knows the code that a pipeline ran; a reader's artefact must know it itself.
@@ -140,21 +177,23 @@ class Pipeline:
         wanted = fingerprint({**inputs, **code})
         # Another kernel may be building it: an orphan of a killed run, or a second notebook.
         with locked(self.checkpoints / stage):
-            if record.is_file() and read_json(record)["fingerprint"] == wanted:
+            if (self.record(stage) or {}).get("fingerprint") == wanted:
                 return folder
             with atomic_folder(folder) as temporary:
                 build(temporary, inputs)
                 files = sorted(path for path in temporary.rglob("*") if path.is_file())
                 content = {str(path.relative_to(temporary)): file_digest(path) for path in files}
                 made = {"fingerprint": wanted, "content": fingerprint(content), "from": inputs}
-                write_json(temporary / "made_from.json", made)
+                write_json(temporary / RECORD, made)
             if self.stage is None:
                 self.remove_checkpoints(stage)
         return folder
 
     def content(self, stage):
         """Digest of a stage's artefact, for the `made_from` of the next."""
-        return read_json(self.artifacts / stage / "made_from.json")["content"]
+        record = self.record(stage)
+        require(record, f"{self.artifacts / stage} is missing: an earlier stage makes it")
+        return record["content"]
 
     def contents(self):
         """{stage: digest} of the data and networks that a model is: what made its numbers.
@@ -167,11 +206,22 @@ class Pipeline:
 def open_pipeline(params_file):
     """The pipeline of a parameters file, named from the repository's top folder.
 
-    Under a DVC stage its outputs lie beside that file; elsewhere under scratch/.
+    Under a DVC stage its outputs lie beside that file; elsewhere under scratch/. Notebooks
+    begin with it, so it also looks at what is around them.
+
+    Raises:
+        ValueError: other parameters than the stage was started with, another checkout's
+            library, or a Python that passes over assertions.
     """
     root = project_root()
+    surroundings.check(root)
     path = root / params_file
     stage = os.environ.get(STAGE_VARIABLE)
+    running = os.environ.get(PARAMS_VARIABLE, params_file)
+    require(
+        stage is None or params_file == running,
+        f"`params_file` must be {running}, which the stage runs with; got {params_file}",
+    )
     return Pipeline(load_config(path), path.parent if stage else root / "scratch", stage)
 
 
@@ -188,8 +238,7 @@ def finished_pipeline(params_file):
     pipeline = Pipeline(load_config(path), path.parent, stage="start_here")
     wanted, contents = to_dict(pipeline.config), {}
     for stage, (section, parts) in TRAINED_FROM.items():
-        record = pipeline.artifacts / stage / "made_from.json"
-        made = read_json(record) if record.is_file() else {}
+        made = pipeline.record(stage) or {}
         contents[stage] = made.get("content")
         made_from = made.get("from", {})
         expected = {section: wanted[section], "seed": wanted["seed"]}

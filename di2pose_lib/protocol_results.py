@@ -27,7 +27,7 @@ import argparse
 import math
 import sys
 
-from di2pose_lib import estimators, evaluation, protocols
+from di2pose_lib import estimators, evaluation, protocols, surroundings
 from di2pose_lib.checks import require
 from di2pose_lib.comparisons import seed_interval
 from di2pose_lib.config import SOURCES
@@ -315,6 +315,7 @@ def main(arguments):
     )
     parser.add_argument("--source", nargs="+", choices=SOURCES, default=list(SOURCES))
     try:
+        surroundings.check(project_root())
         for source in parser.parse_args(arguments).source:
             files, found = write(source)
             seeds = [f"{name}: {len(own)} of {_planned(name)}" for name, own in found.items()]
@@ -334,4 +335,5 @@ def _planned(name):
 
 
 if __name__ == "__main__":
+    surroundings.write_utf8()
     sys.exit(main(sys.argv[1:]))

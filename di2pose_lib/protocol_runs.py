@@ -15,7 +15,15 @@ are about the search, not about the training.
 import argparse
 import sys
 
-from di2pose_lib import ablations, action_rows, growth, inpainting_evaluation, protocols, stages
+from di2pose_lib import (
+    ablations,
+    action_rows,
+    growth,
+    inpainting_evaluation,
+    protocols,
+    stages,
+    surroundings,
+)
 from di2pose_lib.advocc import Attack
 from di2pose_lib.advocc_rows import ADVOCC, SAMPLER, advocc_rows, agreement_rows
 from di2pose_lib.advocc_runs import expected_cost
@@ -235,6 +243,7 @@ def main(arguments):
     parser.add_argument("--plan", action="store_true", help="say what is missing, run nothing")
     chosen = parser.parse_args(arguments)
     try:
+        surroundings.check(project_root())
         base = load_config(project_root() / SOURCE_PARAMS["synthetic"])
         plan = planned(base, chosen.protocol, chosen.source, chosen.seed)
         missing = [run for run in plan if not is_there(run.row_path)]
@@ -250,4 +259,5 @@ def main(arguments):
 
 
 if __name__ == "__main__":
+    surroundings.write_utf8()
     sys.exit(main(sys.argv[1:]))

@@ -8,6 +8,7 @@ record up to date: `python -m di2pose_lib.source_record PARAMS_FILE`.
 
 import sys
 
+from di2pose_lib import surroundings
 from di2pose_lib.checks import require
 from di2pose_lib.config_file import load_config
 from di2pose_lib.files import is_there, read_json, write_json
@@ -54,6 +55,7 @@ def main(arguments):
         print("usage: python -m di2pose_lib.source_record PARAMS_FILE", file=sys.stderr)
         return 2
     try:
+        surroundings.check(project_root())
         config = load_config(arguments[0])
         changed = update_record(config)
     except ValueError as error:
@@ -65,4 +67,5 @@ def main(arguments):
 
 
 if __name__ == "__main__":
+    surroundings.write_utf8()
     sys.exit(main(sys.argv[1:]))

@@ -43,3 +43,13 @@ def write(tmp_path):
         return path
 
     return put
+
+
+def pytest_configure(config):
+    """Refuse to test another checkout's library, and to test without assertions."""
+    from di2pose_lib import surroundings
+
+    try:
+        surroundings.check(config.rootpath)
+    except ValueError as error:
+        raise pytest.UsageError(str(error)) from None

@@ -22,7 +22,7 @@ TRANSITIVE = "# what those need, pinned as well"
 PARAMS = [ROOT / "params.yaml", *sorted((ROOT / "pipelines").glob("*/params.yaml"))]
 
 # Modules that draw figures or run notebooks; all others are the core.
-NOT_CORE = ("figures", "run_notebook")
+NOT_CORE = ("figures", "kernel", "run_notebook")
 IMPORTED_AS = {"PIL": "pillow", "ruamel": "ruamel.yaml", "yaml": "pyyaml"}
 
 

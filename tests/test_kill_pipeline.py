@@ -162,7 +162,7 @@ class Run:
             family.add(process)
             if "di2pose_lib.run_notebook" in arguments:  # not the shell's one long argument
                 found["papermill"] = process
-            elif "ipykernel_launcher" in arguments:
+            elif "di2pose_lib.kernel" in arguments:
                 found["kernel"] = process
         return found
 

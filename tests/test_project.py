@@ -70,6 +70,23 @@ def test_a_readers_notebook_works_in_scratch_and_a_stage_beside_its_parameters(
     assert stage.checkpoints == repository / "pipelines/smoke/checkpoints/smoke/synthetic"
 
 
+def test_a_stage_opens_the_parameters_that_it_was_started_with_and_no_others(
+    repository, monkeypatch
+):
+    monkeypatch.setenv("DI2POSE_STAGE", "pose_tokenizer")
+    monkeypatch.setenv("DI2POSE_PARAMS_FILE", "params.yaml")
+    with pytest.raises(ValueError, match="`params_file` must be params.yaml, .* got pipelines/smo"):
+        project.open_pipeline(SMOKE)
+    monkeypatch.setenv("DI2POSE_PARAMS_FILE", SMOKE)
+    assert project.open_pipeline(SMOKE).folder == repository / "pipelines" / "smoke"
+
+
+def test_a_notebook_of_another_checkout_than_the_librarys_is_refused(repository):
+    (repository / "di2pose_lib").mkdir()
+    with pytest.raises(ValueError, match="must be run with its own library"):
+        project.open_pipeline(SMOKE)
+
+
 @pytest.fixture
 def records(repository, monkeypatch):
     """Records of the four artefacts of one run; `records(stage, **changes)` rewrites one."""
@@ -106,6 +123,85 @@ def test_a_pipeline_of_artefacts_that_are_not_of_one_run_is_not_read_from(record
 def test_finished_pipelines_can_be_hidden(records, monkeypatch):
     monkeypatch.setenv("DI2POSE_SCRATCH_ONLY", "1")
     assert project.finished_pipeline(SMOKE) is None
+
+
+def put_unreadable(what, folder):
+    """Put it where the record of the artefact `folder` is looked for."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    if what == "a file for the artefact":
+        folder.touch()
+    elif what == "an artefact on a disk that is away":
+        folder.symlink_to("away")
+    else:
+        folder.mkdir()
+        record = folder / "made_from.json"
+        if what == "a folder":
+            record.mkdir()
+        elif what == "a link that leads nowhere":
+            record.symlink_to("nowhere")
+        else:
+            record.write_text({"half a record": '{"from": {', "another file": "[]"}[what])
+
+
+unreadable = pytest.mark.parametrize(
+    "what",
+    [
+        "a file for the artefact",
+        "an artefact on a disk that is away",
+        "a folder",
+        "a link that leads nowhere",
+        "half a record",
+        "another file",
+    ],
+)
+
+
+@unreadable
+def test_a_record_that_cannot_be_read_is_no_pipeline_that_was_not_run(records, repository, what):
+    folder = repository / "pipelines/smoke/artifacts/smoke/synthetic/image_encoder"
+    shutil.rmtree(folder)
+    put_unreadable(what, folder)
+    with pytest.raises(ValueError, match="image_encoder.* must "):
+        project.finished_pipeline(SMOKE)
+
+
+@unreadable
+@pytest.mark.parametrize("stage", [None, "toy", "later"])
+def test_a_record_that_cannot_be_read_is_no_artefact_to_be_made(tmp_path, stage, what):
+    pipeline, maker = pipeline_at(tmp_path, stage), Maker()
+    put_unreadable(what, pipeline.artifacts / "toy")
+    with pytest.raises(ValueError, match="toy.* must "):
+        pipeline.artifact("toy", maker.made_from, maker.build)
+    with pytest.raises(ValueError, match="toy.* must "):
+        pipeline.content("toy")
+    assert maker.times == 0
+
+
+def test_an_artefact_is_removed_whatever_it_is_and_what_a_link_leads_to_stays(tmp_path):
+    pipeline, target = pipeline_at(tmp_path), tmp_path / "target"
+    target.mkdir()
+    folder = pipeline.artifacts / "toy"
+    folder.parent.mkdir(parents=True)
+    for make in (lambda: folder.symlink_to(target), folder.mkdir, folder.touch):
+        make()
+        pipeline.remove_artifact("toy")
+        assert not folder.is_symlink()
+        assert not folder.exists()
+    pipeline.remove_artifact("toy")  # nothing to do
+    assert target.is_dir()
+
+
+def test_an_artefact_that_cannot_be_removed_is_not_taken_for_the_stages_own(tmp_path, monkeypatch):
+    pipeline = pipeline_at(tmp_path, "toy")
+    (pipeline.artifacts / "toy").mkdir(parents=True)
+
+    def refuse(folder, ignore_errors=False):
+        if not ignore_errors:
+            raise PermissionError(13, "Permission denied", str(folder))
+
+    monkeypatch.setattr(project.shutil, "rmtree", refuse)
+    with pytest.raises(ValueError, match="toy could not be removed; got Permission denied"):
+        pipeline.remove_artifact("toy")
 
 
 def test_missing_parameters_are_refused_by_name(repository):

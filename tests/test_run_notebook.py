@@ -26,6 +26,11 @@ folder = os.path.basename(os.getcwd())
 print("stage", os.environ["DI2POSE_STAGE"], "reads", params_file, "in", folder)
 sys.stdout.flush(); time.sleep(0.3)
 print("and the hash of a string is", hash("pose") % 1000)
+print("own Python", sys.executable == os.environ["RUNNING"], "− and no", "startup" in globals())
+import di2pose_lib
+print("another library", hasattr(di2pose_lib, "OTHER"))
+open("written", "w").write("−")
+"shown by a profile that shows every expression, not the last alone"
 print("a resumed run would say so here", file=sys.stderr)
 print(object())
 """
@@ -56,32 +61,79 @@ def start(project, name, **environment):
             "params.yaml",
         ],
         cwd=project,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "RUNNING": sys.executable, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
     )
 
 
-def run(project, name):
-    process = start(project, name)
+def run(project, name, **environment):
+    process = start(project, name, **environment)
     out, err = process.communicate(timeout=120)
     return process.returncode, out, err
 
 
-def test_two_runs_write_the_same_bytes_and_clear_their_own_checkpoints(project):
+# As a machine's /etc/ipython, which a test may not write.
+SITECUSTOMIZE = """
+import IPython.core.application
+IPython.core.application.SYSTEM_CONFIG_DIRS.insert(0, {machine!r})
+"""
+
+
+@pytest.fixture
+def set_up_for_other_work(project, tmp_path_factory):
+    """Variables of a user with another kernel, another checkout, a profile, an old locale."""
+    home = tmp_path_factory.mktemp("home")
+    other_kernel = {"argv": ["no-such-python", "-f", "{connection_file}"], "display_name": "other"}
+    profile = "ipython/profile_default"
+    files = {
+        "jupyter/kernels/python3/kernel.json": json.dumps(other_kernel),
+        f"{profile}/ipython_config.py": "c.InteractiveShell.ast_node_interactivity = 'all'",
+        f"{profile}/startup/00.py": "startup = 1",
+        "machine/ipython_kernel_config.py": "c.InteractiveShell.ast_node_interactivity = 'all'",
+        "machine/startup/00.py": "startup = 1",
+        "startup.py": "startup = 1",
+        "other/di2pose_lib/__init__.py": "OTHER = True",
+        "other/sitecustomize.py": SITECUSTOMIZE.format(machine=str(home / "machine")),
+    }
+    for name, text in files.items():
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
+        (home / name).write_text(text)
+    # The stage's own library lies where it is started; what is on PYTHONPATH comes after.
+    (project / "di2pose_lib").symlink_to(ROOT / "di2pose_lib")
+    return {
+        "JUPYTER_PATH": str(home / "jupyter"),
+        "JUPYTER_DEFAULT_PROVISIONER_NAME": "no-such-provisioner",
+        "IPYTHONDIR": str(home / "ipython"),
+        "PYTHONSTARTUP": str(home / "startup.py"),
+        "PYTHONPATH": str(home / "other"),
+        "PYTHONOPTIMIZE": "1",
+        "PYTHONIOENCODING": "latin-1",
+        "PYTHONUTF8": "0",
+        "PYTHONCOERCECLOCALE": "0",
+        "LC_ALL": "C",
+        "PLOTLY_RENDERER": "browser",
+    }
+
+
+def test_two_runs_write_the_same_bytes_and_clear_their_own_checkpoints(
+    project, set_up_for_other_work
+):
     add_notebook(project, "03_talk", TALKATIVE, "object()", "go.Figure(go.Scatter(y=[1, 2]))")
     own = project / CHECKPOINTS / "talk-0123456789abcdef"
     other = project / CHECKPOINTS / "other-0123456789abcdef"
     reports = []
-    for _ in range(2):
+    for environment in ({}, set_up_for_other_work):
         own.mkdir(parents=True)
         other.mkdir(parents=True, exist_ok=True)
-        code, out, err = run(project, "03_talk")
+        code, out, err = run(project, "03_talk", **environment)
         assert code == 0, err
         reports.append((project / REPORTS / "03_talk.ipynb").read_bytes())
         assert not own.exists()
         assert other.exists()
+        assert "own Python True − and no False\nanother library False\n" in out
+        assert (project / "written").read_text(encoding="utf-8") == "−"
     assert reports[0] == reports[1]
     assert f"stage talk reads params.yaml in {project.name}" in out
     assert "a resumed run would say so here" in err  # in the log, not in the report
@@ -100,7 +152,7 @@ def test_a_failing_cell_gives_exit_code_1_and_keeps_the_checkpoints_and_the_old_
     (project / REPORTS / "03_fail.ipynb").write_text("old")
     checkpoint = project / CHECKPOINTS / "fail-0123456789abcdef"
     checkpoint.mkdir(parents=True)
-    code, out, err = run(project, "03_fail")
+    code, out, err = run(project, "03_fail", PYTHONOPTIMIZE="1")
     assert code == 1
     assert out.startswith("before")
     assert "AssertionError: the reason" in err
@@ -197,6 +249,58 @@ def test_parameters_outside_the_repository_are_refused(project, tmp_path_factory
     add_notebook(project, "01_x", "1")
     with pytest.raises(ValueError, match="`params_file` must lie in the repository"):
         run_notebook.run_notebook(project / "notebooks" / "01_x.ipynb", elsewhere)
+
+
+TAGGED = {"tags": ["parameters"]}
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        ([new_code_cell("params_file = 1")], "exactly one cell tagged `parameters`; got 0"),
+        ([], "exactly one cell tagged `parameters`; got 0"),
+        (
+            [new_code_cell(f"params_file = {i}", metadata=TAGGED) for i in (1, 2)],
+            "tagged `parameters`; got 2",
+        ),
+        ([new_markdown_cell("params_file = 1", metadata=TAGGED)], "got a markdown cell"),
+        ([new_code_cell("", metadata=TAGGED)], "code that assigns `params_file`; got a code cell"),
+        ([new_code_cell("print(params_file)", metadata=TAGGED)], "assigns `params_file`"),
+        ([new_code_cell("if 0:\n    params_file = 1", metadata=TAGGED)], "assigns `params_file`"),
+        ([new_code_cell("params_file = ", metadata=TAGGED)], "assigns `params_file`"),
+        (
+            [
+                new_code_cell("params_file = 1", metadata=TAGGED),
+                new_code_cell("params_file = 2", metadata={"tags": ["injected-parameters"]}),
+            ],
+            "got an executed one",
+        ),
+    ],
+    ids=lambda value: None if isinstance(value, str) else "",
+)
+def test_a_notebook_that_cannot_be_told_its_parameters_is_refused(project, cells, message):
+    notebook = project / "notebooks" / "03_lost.ipynb"
+    nbformat.write(new_notebook(cells=cells), notebook)
+    before = project / "artifacts/smoke/synthetic/lost"
+    before.mkdir(parents=True)
+    with pytest.raises(ValueError, match=f"03_lost.ipynb.*{message}"):
+        run_notebook.run_notebook(notebook, project / "params.yaml")
+    assert before.is_dir()
+    assert not (project / "reports").exists()
+
+
+def test_a_parameter_with_its_type_is_one_as_well(project):
+    cell = new_code_cell("params_file: str = 'params.yaml'", metadata=TAGGED)
+    nbformat.write(new_notebook(cells=[cell]), project / "notebooks" / "03_typed.ipynb")
+    run_notebook.check_parameters(project / "notebooks" / "03_typed.ipynb")
+
+
+def test_the_library_of_another_checkout_runs_no_stage(project):
+    add_notebook(project, "01_x", "1")
+    (project / "di2pose_lib").mkdir()
+    with pytest.raises(ValueError, match="must be run with its own library"):
+        run_notebook.run_notebook(project / "notebooks" / "01_x.ipynb", project / "params.yaml")
+    assert not (project / "reports").exists()
 
 
 def test_the_stage_is_the_notebooks_name_without_its_number(project):
