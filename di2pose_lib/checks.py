@@ -11,7 +11,7 @@ def require(condition, message):
         raise ValueError(message)
 
 
-def check_tensor(name, tensor, shape, dtype=None):
+def check_tensor(name, tensor, shape, dtype=None, values=True):
     """Refuse anything but a tensor of the wanted shape, kind and finite values.
 
     Args:
@@ -20,6 +20,7 @@ def check_tensor(name, tensor, shape, dtype=None):
         shape: wanted sizes; a letter such as ``"B"`` stands for any size ≥ 1,
             the same wherever it recurs.
         dtype: ``"float"``, ``"int64"``, ``"bool"``, ``"uint8"`` or None for any.
+        values: whether to look for NaN and infinity, which waits for a GPU.
 
     Returns:
         dict from letter to size.
@@ -42,7 +43,8 @@ def check_tensor(name, tensor, shape, dtype=None):
     require(tensor.numel() > 0, f"`{name}` must not be empty; got shape {got}")
     if dtype == "float":
         require(tensor.is_floating_point(), f"`{name}` must be floating point; got {tensor.dtype}")
-        require(bool(torch.isfinite(tensor).all()), f"`{name}` must be finite; got NaN or infinity")
+        finite = not values or bool(torch.isfinite(tensor).all())
+        require(finite, f"`{name}` must be finite; got NaN or infinity")
     elif dtype is not None:
         require(
             tensor.dtype == getattr(torch, dtype), f"`{name}` must be {dtype}; got {tensor.dtype}"
@@ -73,7 +75,28 @@ def check_metres(name, pose):
 
 
 def check_range(name, tensor, low, high):
-    """Refuse values outside ``[low, high]`` (both included)."""
+    """Refuse values outside ``[low, high]`` (both included), and a tensor without any."""
+    require(tensor.numel() > 0, f"`{name}` must not be empty; got shape {tuple(tensor.shape)}")
     smallest, largest = (end.item() for end in tensor.aminmax())
     got = smallest if smallest < low else largest
     require(low <= smallest and largest <= high, f"`{name}` must lie in [{low}, {high}]; got {got}")
+
+
+def check_channels(name, tensor, channels):
+    """Refuse anything but a tensor that has values, and so many channels last."""
+    if not isinstance(tensor, torch.Tensor):
+        raise TypeError(f"`{name}` must be a torch.Tensor; got {type(tensor).__name__}")
+    got = tuple(tensor.shape)
+    require(
+        len(got) > 0 and got[-1] == channels,
+        f"`{name}` must have {channels} channels last; got shape {got}",
+    )
+    require(tensor.numel() > 0, f"`{name}` must not be empty; got shape {got}")
+
+
+def check_indices(name, tensor, count):
+    """Refuse anything but an int64 tensor in [0, count), of any shape but an empty one."""
+    if not isinstance(tensor, torch.Tensor):
+        raise TypeError(f"`{name}` must be a torch.Tensor; got {type(tensor).__name__}")
+    require(tensor.dtype == torch.int64, f"`{name}` must be int64; got {tensor.dtype}")
+    check_range(name, tensor, 0, count - 1)

@@ -3,7 +3,10 @@
 import torch
 
 from di2pose_lib.denoiser import Denoiser, DenoiserConfig
+from di2pose_lib.devices import moved
 from di2pose_lib.losses import diffusion_loss, elbo
+from di2pose_lib.precision import compute_in
+from di2pose_lib.progress import note
 from di2pose_lib.seeding import generator_for
 from di2pose_lib.step_draws import StepDraws
 from di2pose_lib.training import fit
@@ -52,14 +55,33 @@ def compile_blocks(denoiser, **options):
     """Have a `Denoiser`'s blocks compiled at their first call; weights and names stay.
 
     Block by block: they are alike, so that the compiler works once, and the checks of the
-    arguments, which look at values, stay outside.
+    arguments, which look at values, stay outside. Where the compiler fails, as it does without
+    a C compiler, a line on stderr says so and all blocks run as they are.
 
     Args:
         denoiser: a `Denoiser`, changed in place.
         options: of `torch.compile`.
     """
+    failures = []
     for block in denoiser.blocks:
-        block.compile(**options)
+        block.forward = _compiled(block.forward, failures, options)
+
+
+def _compiled(forward, failures, options):
+    compiled = torch.compile(forward, **options)
+
+    def run(*arguments):
+        if not failures:
+            try:
+                return compiled(*arguments)
+            except torch._dynamo.exc.TorchDynamoException as error:
+                failures.append(error)
+                cause = getattr(error, "inner_exception", error)
+                reason = f"{type(cause).__name__}: {cause}".splitlines()[0]
+                note(f"torch.compile failed, the denoiser's blocks run as they are: {reason}")
+        return forward(*arguments)
+
+    return run
 
 
 def train_denoiser(
@@ -68,7 +90,7 @@ def train_denoiser(
     """Train a `Denoiser` in place.
 
     Args:
-        denoiser: on the device to train on.
+        denoiser: on the device to train on; from then on it computes in the settings' precision.
         schedule: its chain.
         tokens: clean tokens of the training poses, int64 (n, N).
         features: `rows -> features` of the training images.
@@ -83,15 +105,13 @@ def train_denoiser(
     """
     where = next(denoiser.parameters()).device
     if where.type == "cuda":  # on a CPU compiling costs more than it saves here
-        torch._dynamo.config.suppress_errors = True  # without a C compiler: as it is
         compile_blocks(denoiser)
+    compute_in(settings.precision, denoiser, "forward", "condition_memory")
     step_draws = StepDraws(schedule.num_steps, settings.step_draws)
 
     def losses(k_start, condition, step, weight, generator):
-        k_s = q_sample(schedule, k_start, step, generator).to(where)
-        k_start, step = k_start.to(where), step.to(where)
-        with torch.autocast(where.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
-            logits = denoiser(k_s, step, condition.to(where))
+        k_s = q_sample(schedule, k_start, step, generator)
+        logits = denoiser(*(moved(part, where) for part in (k_s, step, condition)))
         aux_weight = settings.aux_weight
         if settings.aux_by_step == "falling":  # VQ-Diffusion's factor
             aux_weight = aux_weight * (2 - step.double() / schedule.num_steps)

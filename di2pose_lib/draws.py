@@ -7,6 +7,7 @@ the other rows, nor on how rows are split into batches.
 import torch
 
 from di2pose_lib.checks import require
+from di2pose_lib.devices import moved
 
 
 def check_generator(generator, num_rows):
@@ -30,11 +31,11 @@ def uniform(shape, generator, dtype, device):
     check_generator(generator, shape[0])
     if isinstance(generator, torch.Generator):
         at = {"generator": generator, "device": generator.device}
-        return torch.rand(shape, dtype=dtype, **at).to(device)
+        return moved(torch.rand(shape, dtype=dtype, **at), device)
     rows = [
         torch.rand(shape[1:], dtype=dtype, generator=one, device=one.device) for one in generator
     ]
-    return torch.stack(rows).to(device)
+    return moved(torch.stack(rows), device)
 
 
 def codes(num_codes, shape, generator, device):
@@ -42,8 +43,8 @@ def codes(num_codes, shape, generator, device):
     check_generator(generator, shape[0])
     if isinstance(generator, torch.Generator):
         at = {"generator": generator, "device": generator.device}
-        return torch.randint(num_codes, shape, **at).to(device)
+        return moved(torch.randint(num_codes, shape, **at), device)
     rows = [
         torch.randint(num_codes, shape[1:], generator=one, device=one.device) for one in generator
     ]
-    return torch.stack(rows).to(device)
+    return moved(torch.stack(rows), device)

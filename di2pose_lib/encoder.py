@@ -155,7 +155,7 @@ class ImageEncoder(nn.Module):
         """Features (B, tokens, width), row by row, of uint8 images (B, 3, H, W)."""
         check_tensor("images", images, ("B", 3, *self.image_size), "uint8")
         pixels = (images.float() / 255 - self.mean) / self.std
-        return self.backbone(pixels).feature_maps[-1]
+        return self.backbone(pixels).feature_maps[-1].to(pixels.dtype)  # autocast ends here
 
 
 class HeatmapHead(nn.Module):

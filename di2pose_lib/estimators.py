@@ -7,7 +7,7 @@ one of the chain of Eq. 9 in uniform steps, as the paper has it.
 
 import torch
 
-from di2pose_lib.checks import require
+from di2pose_lib.checks import check_tensor, require
 from di2pose_lib.metrics import mpjpe_mm
 from di2pose_lib.sampler import sample_with_probs
 from di2pose_lib.seeding import generator_for, image_seeds
@@ -68,9 +68,14 @@ class PoseModel:
             features: float (B, tokens, width).
             num_hypotheses: H ≥ 1.
             seeds: a list of B ints, or a torch.Generator that draws them.
+
+        Raises:
+            TypeError: `features` is not a tensor.
+            ValueError: features of another shape or kind, NaN or infinity; H < 1; or seeds of
+                another number.
         """
         require(num_hypotheses >= 1, f"`num_hypotheses` must be at least 1; got {num_hypotheses}")
-        seeds = image_seeds(seeds, len(features))
+        seeds = image_seeds(seeds, _batch(features))
         rows_at_once = self._rows_at_once()
         hypotheses = torch.arange(num_hypotheses).split(rows_at_once)
         images_at_once = min(MOST_IMAGES, max(1, rows_at_once // num_hypotheses))
@@ -118,6 +123,7 @@ class PoseModel:
         """
         rate = self.schedule.final_occlude_rate
         require(rate > 0, f"soft decoding needs `final_occlude_rate` > 0; got {rate}")
+        _batch(features)
         parts = features.split(min(MOST_IMAGES, self._rows_at_once()))
         return torch.cat([self._soft_decode(part) for part in parts])
 
@@ -126,7 +132,9 @@ class PoseModel:
         tokens = self.tokenizer.config.num_tokens
         occluded = torch.full((batch, tokens), self.schedule.num_codes, device=where)
         step = torch.full((batch,), self.schedule.num_steps, device=where)
-        return self.tokenizer.soft_decode(self.denoiser(occluded, step, features).softmax(dim=-1))
+        logits = self.denoiser(occluded, step, features)
+        dtype = torch.promote_types(logits.dtype, torch.float32)
+        return self.tokenizer.soft_decode(logits.softmax(dim=-1, dtype=dtype))
 
     def estimates(self, features, pose, num_hypotheses, seeds):
         """{estimator: pose (B, J, 3)} for image features (B, tokens, width).
@@ -134,8 +142,9 @@ class PoseModel:
         `pose` (B, J, 3) serves the upper bound "best of samples" alone; `seeds` are those of
         `hypotheses`.
         """
+        batch = _batch(features)
+        check_tensor("pose", pose, (batch, "J", 3), "float")
         poses, argmax = self.hypotheses(features, num_hypotheses, seeds)
-        batch = len(poses)
         errors = mpjpe_mm(poses.flatten(0, 1), pose.repeat_interleave(num_hypotheses, dim=0))
         best = errors.unflatten(0, (batch, num_hypotheses)).argmin(dim=1)
         found = {ONE_SAMPLE: poses[:, 0], ARGMAX: argmax, MEAN: poses.mean(dim=1)}
@@ -143,3 +152,8 @@ class PoseModel:
             found[SOFT] = self.soft_decode(features)
         found[BEST] = poses[torch.arange(batch, device=poses.device), best]
         return found
+
+
+def _batch(features):
+    """Refuse what are no image features; B."""
+    return check_tensor("features", features, ("B", "tokens", "width"), "float")["B"]

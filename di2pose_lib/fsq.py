@@ -8,9 +8,9 @@ only; for even L it yields L + 1. We use the offset form, right for both.
 import math
 
 import torch
-from torch import nn
 
-from di2pose_lib.checks import check_range, require
+from di2pose_lib.checks import check_channels, check_indices, require
+from di2pose_lib.float32 import Float32Buffers
 
 MOST_LEVELS = 1000  # beyond, FSQ.EPS would round to one value too many at either end
 
@@ -22,8 +22,8 @@ def check_levels(levels):
     require(fits, f"{wanted}; got {list(levels)}")
 
 
-class FSQ(nn.Module):
-    """Quantizer with `levels[i]` values in channel i.
+class FSQ(Float32Buffers):
+    """Quantizer with `levels[i]` values in channel i; in float32 also within a smaller network.
 
     Digit order: `index = Σ_i digit_i · Π_{j<i} L_j`; the first channel changes
     fastest. Digits run from 0 to L_i − 1; codes are `(digit − ⌊L/2⌋) / ⌊L/2⌋`.
@@ -53,13 +53,6 @@ class FSQ(nn.Module):
         self.register_buffer("_offset", offset, persistent=False)
         self.register_buffer("_shift", torch.atanh(offset / half_range), persistent=False)
 
-    def _check_channels(self, name, tensor):
-        got, wanted = tuple(tensor.shape), len(self.levels)
-        require(
-            len(got) > 0 and got[-1] == wanted,
-            f"`{name}` must have {wanted} channels last; got shape {got}",
-        )
-
     def quantize(self, z):
         """Round each channel to its nearest value; the gradient passes straight through.
 
@@ -70,7 +63,7 @@ class FSQ(nn.Module):
             codes (..., d) in [−1, 1], float32 (float64 for float64 input): low
             precision would push an index out of range.
         """
-        self._check_channels("z", z)
+        check_channels("z", z, len(self.levels))
         z = z if z.dtype == torch.float64 else z.float()
         bounded = torch.tanh(z + self._shift.to(z.dtype)) * self._half_range.to(z.dtype)
         bounded = bounded - self._offset.to(z.dtype)
@@ -78,12 +71,19 @@ class FSQ(nn.Module):
         return rounded / self._half_width
 
     def nearest(self, z):
-        """Index int64 (...) in [0, num_codes) of the code that z (..., d) is rounded to."""
+        """Index int64 (...) in [0, num_codes) of the code that z (..., d) is rounded to.
+
+        Raises:
+            ValueError: other channels than d, or NaN.
+        """
+        check_channels("z", z, len(self.levels))
+        require(not bool(z.isnan().any()), "`z` must hold numbers; got NaN")
         return self.codes_to_indices(self.quantize(z))
 
     def codes_to_indices(self, codes):
         """int64 (...) in [0, num_codes) from codes (..., d) in [−1, 1]."""
-        self._check_channels("codes", codes)
+        check_channels("codes", codes, len(self.levels))
+        codes = codes if codes.dtype == torch.float64 else codes.float()
         digits = (codes * self._half_width).round().long() + self._half_width
         require(
             bool(((digits >= 0) & (digits < self._sizes)).all()),
@@ -93,8 +93,7 @@ class FSQ(nn.Module):
 
     def indices_to_codes(self, indices):
         """float32 (..., d) in [−1, 1] from int64 indices (...)."""
-        require(indices.dtype == torch.int64, f"`indices` must be int64; got {indices.dtype}")
-        check_range("indices", indices, 0, self.num_codes - 1)
+        check_indices("indices", indices, self.num_codes)
         digits = (indices[..., None] // self._basis) % self._sizes
         return (digits - self._half_width).float() / self._half_width
 

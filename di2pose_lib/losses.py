@@ -6,7 +6,10 @@ from typing import NamedTuple
 import torch
 
 from di2pose_lib.checks import check_tensor, require
+from di2pose_lib.devices import moved
 from di2pose_lib.transitions import posterior_factors, q_posterior_values, q_sample
+
+CPU_BLOCK, GPU_BLOCK = 2**20, 2**26  # numbers of the logits that the loss takes at once
 
 
 class DiffusionLoss(NamedTuple):
@@ -33,7 +36,8 @@ def diffusion_loss(schedule, k_start_logits, k_start, k_s, step, aux_weight=5e-4
         k_start_logits: logits of f(k̂_0 | k_s, y), float (B, N, C); half types are taken
             to float32, float64 stays.
         k_start: clean tokens, int64 (B, N), in [0, C).
-        k_s: tokens at `step`, int64 (B, N), in [0, C]; C is Occ.
+        k_s: tokens at `step`, int64 (B, N), in [0, C]; C is Occ. On the CPU, while the logits
+            are on a GPU, tokens and steps are looked at without waiting for it.
         step: int64 (B,), in [1, S], or an int.
         aux_weight: λ ≥ 0, the weight of the auxiliary term, or one for each pose, float (B,).
         weight: of each pose in `loss`, float (B,); None: 1.
@@ -46,14 +50,15 @@ def diffusion_loss(schedule, k_start_logits, k_start, k_s, step, aux_weight=5e-4
             reached from `k_start`, NaN or infinity reach f at `k_start` or at the token seen,
             or a weight is negative.
     """
-    aux_weight = _weights("aux_weight", aux_weight, k_start)
     kl, cross_entropy = _token_terms(schedule, k_start_logits, k_start, k_s, step)
+    aux_weight = _weights("aux_weight", aux_weight, len(kl))
+    weight = None if weight is None else _weights("weight", weight, len(kl))
     vlb, aux = kl.mean(), cross_entropy.mean()
     if weight is None and aux_weight.ndim == 0:
         loss = vlb + aux_weight * aux
     else:
-        each = kl.mean(dim=1) + aux_weight * cross_entropy.mean(dim=1)  # (B,)
-        loss = (each * _weights("weight", 1.0 if weight is None else weight, k_start)).mean()
+        each = kl.mean(dim=1) + moved(aux_weight, kl.device) * cross_entropy.mean(dim=1)  # (B,)
+        loss = (each if weight is None else each * moved(weight, kl.device)).mean()
     dtype = torch.promote_types(k_start_logits.dtype, torch.float32)
     return DiffusionLoss(
         loss=loss.to(dtype),
@@ -63,15 +68,15 @@ def diffusion_loss(schedule, k_start_logits, k_start, k_s, step, aux_weight=5e-4
     )
 
 
-def _weights(name, value, k_start):
+def _weights(name, value, batch):
     """A number ≥ 0, or one for each pose, as float64."""
     if isinstance(value, torch.Tensor):
-        check_tensor(name, value, (len(k_start),), "float")
+        check_tensor(name, value, (batch,), "float")
         require(bool((value >= 0).all()), f"`{name}` must be ≥ 0; got {value.min().item()}")
-        return value.to(k_start.device, torch.float64)
+        return value.double()
     fits = isinstance(value, (int, float)) and 0 <= value < math.inf
     require(fits, f"`{name}` must be a number ≥ 0; got {value!r}")
-    return torch.tensor(value, dtype=torch.float64, device=k_start.device)
+    return torch.tensor(value, dtype=torch.float64)  # 0-d: goes with tensors of any device
 
 
 class Elbo(NamedTuple):
@@ -114,14 +119,15 @@ def elbo(denoiser, schedule, condition, k_start, generator):
         k_s = q_sample(schedule, k_start, s, generator)
         step = torch.full((k_start.shape[0],), s, device=k_start.device)
         logits = denoiser(k_s, step, condition)
-        terms.append(_token_terms(schedule, logits, k_start, k_s, step)[0].sum(dim=1))
+        name = "denoiser(k_s, step, condition)"
+        terms.append(_token_terms(schedule, logits, k_start, k_s, step, name)[0].sum(dim=1))
     terms = torch.stack(terms, dim=1)  # (B, S)
     prior = torch.full_like(terms[:, 0], k_start.shape[1] * _prior_nats(schedule))
     nats = prior + terms.sum(dim=1)
     return Elbo(nats=nats, bits=nats / math.log(2), terms=terms, prior=prior)
 
 
-def _token_terms(schedule, k_start_logits, k_start, k_s, step):
+def _token_terms(schedule, k_start_logits, k_start, k_s, step, name="k_start_logits"):
     """Per token (B, N), float64: the KL of Eq. 11 (s = 1: −log p(k_0 | k_1)) and −log f(k_0).
 
     With i = `k_start` and v = `same`, the model's posterior is p_j = slope · (f_j + a) at every
@@ -129,14 +135,15 @@ def _token_terms(schedule, k_start_logits, k_start, k_s, step):
     the KL is that constant's part over all C codes, corrected at two of them; Occ has the same
     probability in both and adds nothing. At s = 1 the constant is 0, the true posterior
     one-hot and the KL is −log p(k_0 | k_1) by itself. Only the sum over codes is as large
-    as the logits, and in their precision; the rest is (B, N) in float64.
+    as the logits, and in their precision; the rest is (B, N) in float64. What f does not change
+    is worked out where the tokens are. `name` is that of the logits in refusals.
     """
     factors = posterior_factors(schedule, k_s, step, k_start=k_start)
     num_codes = schedule.num_codes
-    check_tensor("k_start_logits", k_start_logits, (*k_s.shape, num_codes))
+    check_tensor(name, k_start_logits, (*k_s.shape, num_codes))
     require(
         k_start_logits.is_floating_point(),
-        f"`k_start_logits` must be floating point; got {k_start_logits.dtype}",
+        f"`{name}` must be floating point; got {k_start_logits.dtype}",
     )
     # A code seen in an occlude-only chain stays in both posteriors: its KL is 0. The ones keep
     # its unused numbers, and so their gradients, finite.
@@ -152,24 +159,8 @@ def _token_terms(schedule, k_start_logits, k_start, k_s, step):
     per_same = per_other * factors.likelihood_other / factors.likelihood_same
     log_slope = (factors.onward_other * factors.keep / factors.likelihood_other).log()
     constant = elsewhere > 0
-    log_f_start, log_f_same, sum_log = _row_terms(
-        k_start_logits,
-        k_start,
-        factors.same,
-        per_other.where(constant, 1.0),
-        per_same.where(constant, 1.0),
-    )
-    require(
-        bool((log_f_start + log_f_same).isfinite().all()),
-        "`k_start_logits` must be finite; got NaN or infinity",
-    )
-    offset = -per_other * torch.expm1(log_f_same) + per_same * log_f_same.exp()
-    # log p = log slope + log(f + a). Here is the second term; the first does not depend on f.
-    log_start = _log_add(log_f_start, offset)
-    log_same_as_other = _log_add(log_f_same, offset)
-    log_same = _log_add(log_f_same, offset * factors.likelihood_same / factors.likelihood_other)
 
-    # Σ q log q and the first term: as if all codes were `elsewhere`, then corrected at v and i
+    # Σ q log q and log slope, as if all codes were `elsewhere`, then corrected at v and i
     is_same = k_start == factors.same
     at_start = at_start.masked_fill(is_same, 0.0)  # where i is v, `at_same` has it
     elsewhere_at_start = elsewhere.masked_fill(is_same, 0.0)
@@ -179,7 +170,28 @@ def _token_terms(schedule, k_start_logits, k_start, k_s, step):
     kl = kl + torch.xlogy(at_same, at_same) - at_same * log_slope_same - elsewhere * log_ratio
     kl = kl + torch.xlogy(at_start, at_start) - at_start * log_slope
     kl = kl - elsewhere_at_start * log_ratio
-    # the second term, in the same order
+
+    where, same = k_start_logits.device, factors.same
+    row_offset = [per_other.where(constant, 1.0), per_same.where(constant, 1.0)]
+    likelihoods = [factors.likelihood_same, factors.likelihood_other]
+    parts = [kl, elsewhere, at_same, at_start, elsewhere_at_start, per_other, per_same]
+    if k_s.device != where:  # all of them in two copies
+        k_start, same, k_s = moved(torch.stack([k_start, same, k_s]), where)
+        numbers = torch.stack([*row_offset, *likelihoods, *parts, alone.double()])
+        *numbers, alone = moved(numbers, where)
+        row_offset, likelihoods, parts, alone = numbers[:2], numbers[2:4], numbers[4:], alone > 0
+    kl, elsewhere, at_same, at_start, elsewhere_at_start, per_other, per_same = parts
+
+    # Where k_s is Occ no code is seen: v is any whose logarithm can be taken.
+    at_same_logit = k_start_logits.detach().gather(-1, same[..., None])[..., 0]
+    none = (k_s == num_codes) & at_same_logit.isneginf()
+    same = torch.where(none, k_start, same)
+    log_f_start, log_f_same, sum_log = _row_terms(k_start_logits, k_start, same, *row_offset, name)
+    offset = -per_other * torch.expm1(log_f_same) + per_same * log_f_same.exp()
+    # log p = log slope + log(f + a). Here is the second term, in the order of the first.
+    log_start = _log_add(log_f_start, offset)
+    log_same_as_other = _log_add(log_f_same, offset)
+    log_same = _log_add(log_f_same, offset * likelihoods[0] / likelihoods[1])
     kl = kl - elsewhere * sum_log
     kl = kl - at_same * log_same + elsewhere * log_same_as_other
     kl = kl - at_start * log_start + elsewhere_at_start * log_start
@@ -193,15 +205,19 @@ def _log_add(log_f, offset):
     return total.where(positive, log_f)
 
 
-def _row_terms(logits, start, same, per_other, per_same):
+def _row_terms(logits, start, same, per_other, per_same, name):
     """`_RowTerms`, in float64 for the rows of which a smaller type would lose the doubt.
 
     Where f is all but sure of a wrong code that is seen, the loss lives on 1 − f, which float32
-    cannot hold. Such rows are rare.
+    cannot hold. Such rows are rare. Of a GPU this is the only look at the values.
     """
     terms = _RowTerms.apply(logits, start, same, per_other, per_same)
-    sure = (terms[1].detach() > -1e-4) & (start != same)
-    if logits.dtype == torch.float64 or not bool(sure.any()):
+    log_f_start, log_f_same, _ = terms
+    sure = (log_f_same.detach() > -1e-4) & (start != same)
+    finite = (log_f_start.detach() + log_f_same.detach()).isfinite().all()
+    is_finite, any_sure = torch.stack([finite, sure.any()]).tolist()
+    require(is_finite, f"`{name}` must be finite; got NaN or infinity")
+    if logits.dtype == torch.float64 or not any_sure:
         return terms
     rows = [part[sure][None] for part in (logits, start, same, per_other, per_same)]  # (1, n, …)
     exact = _RowTerms.apply(rows[0].double(), *rows[1:])
@@ -301,8 +317,13 @@ def _offset(log_f_same, per_other, per_same):
 
 
 def _height(rows):
-    """How many rows go through at once: about a million numbers, which bounds what is made anew."""
-    return max(1, min(len(rows), 2**20 // rows.shape[1]))
+    """How many rows go through at once, which bounds what is made anew.
+
+    On a CPU a million numbers, which its cache holds; elsewhere each block costs the start of
+    its kernels, and one holds the paper's batch (64 · 100 · 4375) twice.
+    """
+    numbers = CPU_BLOCK if rows.device.type == "cpu" else GPU_BLOCK
+    return max(1, min(len(rows), numbers // rows.shape[1]))
 
 
 def _blocks(rows):

@@ -4,6 +4,9 @@ A reverse step from s to u draws k̂_0 from the denoiser's f(k̂_0 | k_s, y), th
 q(k_u | k_s, k̂_0): together a draw from Eq. 9 for the stride from u to s, exactly, that
 needs no probabilities over the C + 1 values of k_u. Tokens are drawn independently given
 k_s, so with several tokens the law of the result still depends on the number of steps.
+
+The chain's tokens stay on the CPU, where they are drawn, and are copied to the denoiser: of a
+GPU each step asks two things, whether its logits are numbers and which codes were drawn.
 """
 
 import math
@@ -15,6 +18,7 @@ import torch
 
 from di2pose_lib import draws
 from di2pose_lib.checks import check_range, check_tensor, require
+from di2pose_lib.devices import moved
 from di2pose_lib.schedule import as_integer
 from di2pose_lib.transitions import q_posterior_sample, q_sample
 
@@ -168,14 +172,16 @@ def sample_with_probs(
     if known is not None:
         check_tensor("known", known, (batch_size, num_tokens), "int64")
         check_range("known", known, -1, schedule.num_codes - 1)
-        known = known.to(device)
+        known = known.cpu()
 
+    schedule = schedule.to("cpu")
     # ᾱ_S = 0: at step S nothing is left of k_0, so any k_0 gives the stationary law
-    k_s = torch.zeros(batch_size, num_tokens, dtype=torch.int64, device=device)
+    k_s = torch.zeros(batch_size, num_tokens, dtype=torch.int64)
     k_s = q_sample(schedule, k_s, schedule.num_steps, generator)
     for s, u in zip(steps, steps[1:] + [0], strict=True):
         step = torch.full((batch_size,), s, device=device)
         shown = k_s if known is None else torch.where(known >= 0, known, k_s)
+        shown = moved(shown, device)
         logits = denoiser(shown, step, condition)
         probs = _k_start_probs(schedule, logits, k_s, temperature, truncation)
         _put_certain_codes(probs, schedule, k_s, known)
@@ -185,13 +191,14 @@ def sample_with_probs(
             return Sampled(probs.argmax(dim=-1), probs)
         if order == "random":
             logits = None  # not needed any more: their memory may go
-        k_start = _draw_codes(probs, generator)
+        drawn = _draw_codes(probs, generator)
+        k_start = drawn.cpu()
         k_u = q_posterior_sample(schedule, k_start, k_s, s, generator, prev_step=u)
         if order == "confidence":
-            confidence = _confidence(logits, k_start, known)
+            confidence = _confidence(logits, drawn, known)
             k_u = _most_confident_leave(schedule, confidence, k_start, k_s, k_u, u, generator)
         k_s = k_u
-    return Sampled(k_s, probs)
+    return Sampled(moved(k_s, device), probs)
 
 
 def _check_options(schedule, temperature, truncation, order, final):
@@ -221,6 +228,8 @@ def _batch(condition, batch_size, device):
     is_tensor = isinstance(condition, torch.Tensor)
     if is_tensor:
         require(condition.dim() >= 1, "`condition` must have a batch axis; got a 0-d tensor")
+        got = tuple(condition.shape)
+        require(condition.numel() > 0, f"`condition` must not be empty; got shape {got}")
         device = condition.device if device is None else device
     if batch_size is None:
         require(
@@ -294,9 +303,10 @@ def _put_certain_codes(probs, schedule, k_s, known):
     certain = torch.full_like(k_s, -1) if known is None else known
     if schedule.final_replace_rate == 0:
         certain = torch.where(k_s < schedule.num_codes, k_s, certain)
+    certain = moved(certain, probs.device)[..., None]
     is_certain = certain >= 0
-    probs[is_certain] = 0
-    probs[is_certain, certain[is_certain]] = 1
+    probs.masked_fill_(is_certain, 0)
+    probs.scatter_add_(-1, certain.clamp_min(0), is_certain.to(probs.dtype))
 
 
 def _draw_codes(probs, generator):
@@ -310,9 +320,9 @@ def _draw_codes(probs, generator):
 
 
 def _confidence(logits, k_start, known):
-    """log f of the drawn codes, float (B, N), as the denoiser has it; +inf where known."""
+    """log f of the drawn codes, float (B, N), on the CPU, as the denoiser has it; known: +inf."""
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    drawn = logits.gather(-1, k_start[..., None])[..., 0] - logits.logsumexp(dim=-1)
+    drawn = (logits.gather(-1, k_start[..., None])[..., 0] - logits.logsumexp(dim=-1)).cpu()
     return drawn if known is None else drawn.masked_fill(known >= 0, math.inf)
 
 

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import torch
 
 from di2pose_lib.checks import check_range, check_tensor, require
+from di2pose_lib.devices import moved
 
 
 class Rates(NamedTuple):
@@ -127,7 +128,7 @@ class OccludeReplaceSchedule:
             return torch.full((batch,), step, device=device)
         check_tensor(name, step, (batch,), "int64")
         check_range(name, step, low, self.num_steps)
-        return step.to(device)
+        return moved(step, device)
 
     def check_strides(self, step, prev_step, batch, device):
         """(`prev_step`, `step`) as int64 (B,) tensors on `device`; prev_step None is step − 1.
@@ -150,7 +151,7 @@ class OccludeReplaceSchedule:
         return prev_step, step
 
     def _at(self, name, step):
-        return getattr(self, name).to(step.device)[step]
+        return moved(getattr(self, name), step.device)[step]
 
 
 def transition_matrix(schedule, step, prev_step=None):

@@ -26,6 +26,7 @@ from di2pose_lib.files import (
     write_text,
 )
 from di2pose_lib.machine import machine
+from di2pose_lib.precision import compute_in
 from di2pose_lib.preparation import prepare_dataset
 from di2pose_lib.seeding import seed_for
 from di2pose_lib.source_record import check_record
@@ -74,18 +75,23 @@ def image_encoder(pipeline):
     """Stage 02: the `ImageEncoder`; features of the training images where cached."""
     config, data = pipeline.config, prepared_data(pipeline)
 
+    precision = config.diffusion.precision
+
     def made_from():
+        lower = {} if precision == "float32" else {"precision": precision}
         return {
             "encoder": to_dict(config.encoder),
             "checkpoint": checkpoint_digests(config.encoder),
             "seed": config.seed,
             "data": pipeline.content("data_preparation"),
+            **lower,
         }
 
     def build(new, inputs):
         encoder = _seeded(
             config, "image encoder", ImageEncoder, config.encoder, data["train"].image_size
         )
+        compute_in(precision, encoder, "forward")
         history, report = [], {}
         if config.encoder.backbone == "small":
             checkpoints = pipeline.checkpoint_folder("image_encoder", inputs)
@@ -98,7 +104,9 @@ def image_encoder(pipeline):
         _save(new, encoder, history, report)
 
     folder = pipeline.artifact("image_encoder", made_from, build)
-    return _load(pipeline, folder, ImageEncoder(config.encoder, data["train"].image_size))
+    found = _load(pipeline, folder, ImageEncoder(config.encoder, data["train"].image_size))
+    compute_in(precision, found.model, "forward")
+    return found
 
 
 def pose_tokenizer(pipeline):
@@ -165,7 +173,9 @@ def denoiser(pipeline):
         _save(new, network, history, report)
 
     folder = pipeline.artifact("diffusion_training", made_from, build)
-    return _load(pipeline, folder, make_denoiser(config, encoder.feature_shape))
+    found = _load(pipeline, folder, make_denoiser(config, encoder.feature_shape))
+    compute_in(config.diffusion.precision, found.model, "forward", "condition_memory")
+    return found
 
 
 def pose_model(pipeline):

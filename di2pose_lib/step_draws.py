@@ -54,6 +54,7 @@ class StepDraws:
 
     def update(self, step, loss):
         """Note the losses float (B,) of poses drawn at steps int64 (B,), one after the other."""
+        check_tensor("step", step, ("B",), "int64")
         check_tensor("loss", loss, (len(step),), "float")
         check_range("step", step, 1, self.num_steps)
         squares, draws = self.state["squares"], self.state["draws"]

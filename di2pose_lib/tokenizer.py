@@ -180,7 +180,7 @@ class PoseTokenizer(nn.Module):
         """Pose (B, J, 3) in metres from codes (B, N, d); codes may be expectations."""
         wanted = ("B", self.config.num_tokens, self.config.channels)
         check_tensor("codes", codes, wanted, "float")
-        features = self.from_codes(codes)  # (B, N, D')
+        features = self.from_codes(codes.to(self.from_codes.weight.dtype))  # (B, N, D')
         features = self.tokens_to_joints(features.transpose(1, 2)).transpose(1, 2)  # (B, J, D')
         return self.decoder(features) * POSE_UNIT
 

@@ -4,7 +4,9 @@ The rows of a batch and its random draws depend on the seed and the step number 
 so a run that was killed and resumed ends with the same bits as one that was not.
 """
 
+import functools
 import math
+import time
 from pathlib import Path
 
 import torch
@@ -15,6 +17,9 @@ from di2pose_lib.progress import Progress, note
 from di2pose_lib.seeding import generator_for
 
 NUM_REPORTS = 40  # rows of a training history
+
+# What writing checkpoints may take: so many seconds, and a share of the training's time.
+WRITING_SECONDS, WRITING_SHARE = 10.0, 0.05
 
 
 def num_training_steps(num_items, config):
@@ -31,9 +36,13 @@ def batch_rows(num_items, batch_size, step, seed, name):
     per_epoch = num_items // batch_size
     require(per_epoch > 0, f"`batch_size` must not exceed {num_items} items; got {batch_size}")
     epoch, position = divmod(step, per_epoch)
-    generator = generator_for(seed, name, "order", epoch)
-    order = torch.randperm(num_items, generator=generator)
-    return order[position * batch_size : (position + 1) * batch_size]
+    order = _epoch_order(num_items, seed, name, epoch)
+    return order[position * batch_size : (position + 1) * batch_size].clone()
+
+
+@functools.lru_cache(maxsize=1)  # all steps of an epoch need the same
+def _epoch_order(num_items, seed, name, epoch):
+    return torch.randperm(num_items, generator=generator_for(seed, name, "order", epoch))
 
 
 def learning_rate_factor(step, total, warmup_steps):
@@ -75,6 +84,25 @@ class _Average:
             parameter.copy_(self.weights[name])
 
 
+class _Checkpoint:
+    """A training's checkpoint file, and whether there is time to write it."""
+
+    def __init__(self, folder):
+        self.path = Path(folder) / "checkpoint.pt"
+        self.began, self.last, self.spent = time.monotonic(), 0.0, 0.0
+
+    def has_time(self):
+        """Whether one more that takes as long as the last is within what writing may take."""
+        allowed = WRITING_SECONDS + WRITING_SHARE * (time.monotonic() - self.began)
+        return self.spent + self.last <= allowed
+
+    def save(self, state):
+        began = time.monotonic()
+        save_tensors(self.path, state)
+        self.last = time.monotonic() - began
+        self.spent += self.last
+
+
 def fit(
     name,
     model,
@@ -88,6 +116,10 @@ def fit(
     stop_at=None,
 ):
     """Train `model` in place; continues from a checkpoint where there is one.
+
+    A checkpoint is due every `checkpoint_every` steps, and at the end. Large ones are written
+    less often: all writing takes `WRITING_SECONDS` and `WRITING_SHARE` of the time at most,
+    but for the first and the last. The result is the same whenever they are written.
 
     Args:
         name: of the training, for its random draws and its progress lines.
@@ -113,7 +145,7 @@ def fit(
         config.warmup_steps < total,
         f"`warmup_steps` must be below the {total} steps of {name}; got {config.warmup_steps}",
     )
-    checkpoint = Path(checkpoint_folder) / "checkpoint.pt"
+    checkpoint = _Checkpoint(checkpoint_folder)
     optimizer = make_optimizer(model, config)
     average = _Average(model, config.ema_decay) if config.ema_decay else None
     progress = Progress(name, total)
@@ -121,8 +153,7 @@ def fit(
     own = state or {}
 
     def save():
-        save_tensors(
-            checkpoint,
+        checkpoint.save(
             {
                 "step": done,
                 "model": model.state_dict(),
@@ -132,12 +163,12 @@ def fit(
                 "sums": sums,
                 "summed": summed,
                 "own": own,
-            },
+            }
         )
 
     with locked(checkpoint_folder):
-        if is_there(checkpoint):
-            saved = load_tensors(checkpoint)
+        if is_there(checkpoint.path):
+            saved = load_tensors(checkpoint.path)
             model.load_state_dict(saved["model"])
             optimizer.load_state_dict(saved["optimizer"])
             if average:
@@ -159,18 +190,21 @@ def fit(
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
-            finite = bool(torch.isfinite(loss.detach()) & torch.isfinite(norm))
+            values = {"loss": loss, **values}
+            seen = [norm, *(value.detach() for value in values.values())]
+            seen = torch.stack([value.to(norm.device, torch.float64) for value in seen])
+            norm, *numbers = seen.tolist()  # together: a GPU is waited for once
             require(  # before the weights, and a checkpoint, take it in
-                finite,
-                f"{name}: the loss and its gradient must stay finite; got loss {loss.item()}, "
-                f"gradient norm {norm.item()} at step {done + 1}",
+                math.isfinite(norm) and math.isfinite(numbers[0]),
+                f"{name}: the loss and its gradient must stay finite; got loss {numbers[0]}, "
+                f"gradient norm {norm} at step {done + 1}",
             )
             optimizer.step()
             done += 1
             if average:
                 average.update(model, done)
-            for key, value in {"loss": loss, **values}.items():
-                sums[key] = sums.get(key, 0.0) + float(value.detach())
+            for key, number in zip(values, numbers, strict=True):
+                sums[key] = sums.get(key, 0.0) + number
             summed += 1
             progress.tick(done)
             if done % every == 0 or done == total:
@@ -178,7 +212,8 @@ def fit(
                 history.append({"step": done, **means})
                 progress.report(done, means)
                 sums, summed = {}, 0
-            if done % config.checkpoint_every == 0 or done in (total, stop_at):
+            due = done % config.checkpoint_every == 0 and checkpoint.has_time()
+            if due or done in (total, stop_at):
                 save()
             if done == stop_at:
                 return history

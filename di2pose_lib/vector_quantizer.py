@@ -6,12 +6,12 @@ where a feature of the batch is, or a growing part of the codebook would lie idl
 """
 
 import torch
-from torch import nn
 
-from di2pose_lib.checks import check_range, check_tensor, require
+from di2pose_lib.checks import check_channels, check_indices, check_tensor, require
+from di2pose_lib.float32 import Float32Buffers
 
 
-class VectorQuantizer(nn.Module):
+class VectorQuantizer(Float32Buffers):
     """Quantizer to the nearest of V learned codes of d channels.
 
     The codes and what they are averaged from are buffers, so that a checkpoint holds
@@ -46,23 +46,22 @@ class VectorQuantizer(nn.Module):
         self.register_buffer("counts", torch.ones(num_codes))
         self.register_buffer("sums", codes.clone())
 
-    def _check_channels(self, name, tensor):
-        got, wanted = tuple(tensor.shape), self.codes.shape[1]
-        require(
-            len(got) > 0 and got[-1] == wanted,
-            f"`{name}` must have {wanted} channels last; got shape {got}",
-        )
-
     @torch.no_grad()
     def nearest(self, z):
         """Index int64 (...) in [0, V) of the code at the smallest squared distance.
 
         Args:
             z: float (..., d). Of codes at the same distance the first is taken.
+
+        Raises:
+            ValueError: other channels than d, NaN or infinity.
         """
-        self._check_channels("z", z)
+        check_channels("z", z, self.codes.shape[1])
+        require(bool(z.isfinite().all()), "`z` must be finite; got NaN or infinity")
+        with torch.autocast(z.device.type, enabled=False):
+            products = z.float() @ self.codes.T
         # ‖z − c‖² without ‖z‖², which is the same for every code
-        return (self.codes.square().sum(dim=1) - 2 * (z.float() @ self.codes.T)).argmin(dim=-1)
+        return (self.codes.square().sum(dim=1) - 2 * products).argmin(dim=-1)
 
     def straight_through(self, z, indices):
         """The codes of `indices`, with the gradient of `z`.
@@ -82,8 +81,7 @@ class VectorQuantizer(nn.Module):
 
     def indices_to_codes(self, indices):
         """float32 (..., d) from int64 indices (...) in [0, V)."""
-        require(indices.dtype == torch.int64, f"`indices` must be int64; got {indices.dtype}")
-        check_range("indices", indices, 0, self.num_codes - 1)
+        check_indices("indices", indices, self.num_codes)
         return self.codes[indices]
 
     def code_table(self):
@@ -116,16 +114,18 @@ class VectorQuantizer(nn.Module):
             ValueError: other channels than d, a value that is not finite, or indices of
                 another shape or kind, or outside [0, V).
         """
-        self._check_channels("z", z)
+        check_channels("z", z, self.codes.shape[1])
         check_tensor("indices", indices, z.shape[:-1], "int64")
-        check_range("indices", indices, 0, self.num_codes - 1)
+        check_indices("indices", indices, self.num_codes)
         z, indices = z.detach().float().flatten(0, -2), indices.flatten()
         check_tensor("z", z, ("n", "d"), "float")
         # A product with one-hot rows: adding at indices would differ in bits on a GPU.
         chosen = torch.zeros(len(z), self.num_codes, device=z.device)
         chosen.scatter_(1, indices[:, None], 1.0)
         self.counts.mul_(self.decay).add_((1 - self.decay) * chosen.sum(dim=0))
-        self.sums.mul_(self.decay).add_((1 - self.decay) * (chosen.T @ z))
+        with torch.autocast(z.device.type, enabled=False):
+            found = chosen.T @ z
+        self.sums.mul_(self.decay).add_((1 - self.decay) * found)
         mass = self.counts.sum()
         self.counts.add_(self.SMOOTHING).mul_(mass / (mass + self.num_codes * self.SMOOTHING))
         self.codes.copy_(self.sums / self.counts[:, None])

@@ -56,6 +56,18 @@ def test_a_range_includes_its_ends_and_names_the_worse_value():
         check_range("x", torch.tensor([0.5, float("nan")]), 0, 1)
 
 
+def test_of_no_values_no_range_can_be_said():
+    with pytest.raises(ValueError, match=r"`x` must not be empty; got shape \(0, 3\)"):
+        check_range("x", torch.zeros(0, 3), 0, 7)
+
+
+def test_values_are_not_looked_at_where_that_is_asked_for():
+    nan = torch.tensor([float("nan")])
+    assert check_tensor("x", nan, ("B",), "float", values=False) == {"B": 1}
+    with pytest.raises(ValueError, match="`x` must be floating point; got torch.int64"):
+        check_tensor("x", nan.long(), ("B",), "float", values=False)
+
+
 def test_require_says_its_message_and_only_when_it_must():
     require(True, "never")
     with pytest.raises(ValueError, match="^the message$"):

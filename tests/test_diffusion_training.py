@@ -335,13 +335,45 @@ def small_denoiser():
     )  # fmt: skip
 
 
-def test_compiled_blocks_are_one_graph_each_with_the_same_gradient_and_names():
+def test_compiled_blocks_are_one_graph_each_with_the_same_gradient_and_names(capsys):
+    graphs = []
+
+    def count(graph, example):
+        graphs.append(graph)
+        return graph.forward
+
     k_s, step, condition = TRAINING[:5], torch.arange(1, 6), torch.randn(5, 2, 4)
     plain, compiled = small_denoiser(), small_denoiser()
-    compile_blocks(compiled, backend="aot_eager", fullgraph=True)
+    compile_blocks(compiled, backend=count, fullgraph=True)
     for network in (plain, compiled):
         network(k_s, step, condition).square().mean().backward()
     assert list(plain.state_dict()) == list(compiled.state_dict())
     for own, same in zip(plain.parameters(), compiled.parameters(), strict=True):
         torch.testing.assert_close(same.grad, own.grad)
-    assert all(block._compiled_call_impl is not None for block in compiled.blocks)
+    assert 1 <= len(graphs) <= 2 and capsys.readouterr().err == ""
+
+
+def test_a_failed_compilation_is_told_once_and_the_blocks_run_as_they_are(capsys):
+    def without_a_compiler(graph, example):
+        raise RuntimeError("no C compiler here\nsecond line")
+
+    k_s, step, condition = TRAINING[:5], torch.arange(1, 6), torch.randn(5, 2, 4)
+    plain, failed = small_denoiser(), small_denoiser()
+    compile_blocks(failed, backend=without_a_compiler)
+    for _ in range(2):
+        assert torch.equal(failed(k_s, step, condition), plain(k_s, step, condition))
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 1
+    wanted = "torch.compile failed, the denoiser's blocks run as they are: RuntimeError: no C"
+    assert told[0].startswith(wanted)
+
+
+def test_validation_computes_in_the_precision_that_is_asked_for(tmp_path):
+    kinds = {}
+    for precision in ("float32", "bfloat16"):
+        denoiser = Guesser()
+        config = settings(precision=precision, epochs=0.001, learning_rate=1e-9)
+        _, report, calls = trained(denoiser, tmp_path / precision, config)
+        kinds[precision] = {call.y.dtype for call in denoiser.calls[1:]}
+        assert all(math.isfinite(value) for value in report.values())
+    assert kinds == {"float32": {torch.float32}, "bfloat16": {torch.bfloat16}}

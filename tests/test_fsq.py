@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
 from di2pose_lib.fsq import FSQ
 
@@ -165,6 +166,36 @@ def test_low_precision_input_is_quantized_in_float32(dtype):
     assert fsq.quantize(z.double()).dtype == torch.float64
 
 
+CASTS = {
+    "bfloat16": lambda module: module.bfloat16(),
+    "half": lambda module: module.half(),
+    "to": lambda module: module.to(torch.bfloat16),
+    "to and back": lambda module: module.half().float(),
+    "double": lambda module: module.double(),
+    "within a network": lambda module: nn.Sequential(module, nn.Linear(2, 2)).bfloat16()[0],
+}
+
+
+@pytest.mark.parametrize("cast", CASTS.values(), ids=CASTS)
+@pytest.mark.parametrize("levels", [[8, 8, 8, 6, 5], [1000, 999]], ids=str)
+def test_a_cast_of_the_network_leaves_the_quantizer_in_float32(levels, cast):
+    z = 3 * torch.randn(20_000, len(levels), generator=torch.Generator().manual_seed(3))
+    whole, smaller = FSQ(levels), cast(FSQ(levels))
+    indices = whole.nearest(z)
+    assert torch.equal(smaller.nearest(z), indices)
+    assert torch.equal(smaller.quantize(z), whole.quantize(z))
+    assert torch.equal(smaller.code_table(), whole.code_table())
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(smaller.nearest(z), indices)
+        assert smaller.quantize(z).dtype == smaller.code_table().dtype == torch.float32
+
+
+def test_codes_of_a_smaller_dtype_keep_their_index():
+    fsq = FSQ([8, 5, 5])
+    for dtype in (torch.bfloat16, torch.float16):
+        assert torch.equal(fsq.codes_to_indices(fsq.code_table().to(dtype)), torch.arange(200))
+
+
 # Gradients
 
 
@@ -210,6 +241,18 @@ def test_codes_beyond_the_levels_are_refused():
     for code in ([1.0, 0.0], [0.0, 2.0], [-1.5, 0.0], [0.0, float("nan")]):
         with pytest.raises(ValueError, match=sentence):
             FSQ([4, 3]).codes_to_indices(torch.tensor(code))
+
+
+def test_a_nan_is_refused_by_the_name_of_what_holds_it_and_infinity_is_an_outermost_code():
+    fsq = FSQ([4, 3])
+    with pytest.raises(ValueError, match="`z` must hold numbers; got NaN"):
+        fsq.nearest(torch.tensor([[0.0, 0.0], [float("nan"), 0.0]]))
+    assert fsq.nearest(torch.tensor([float("inf"), float("-inf")])).item() == 3
+
+
+def test_no_indices_at_all_are_refused():
+    with pytest.raises(ValueError, match=r"`indices` must not be empty; got shape \(0,\)"):
+        FSQ([4, 3]).indices_to_codes(torch.zeros(0, dtype=torch.int64))
 
 
 @pytest.mark.parametrize("index", [-1, 12, 4375])

@@ -303,6 +303,47 @@ def test_no_float64_and_no_extra_copy_of_the_logits_is_kept_for_the_backward_pas
     assert all(t.dtype == torch.float32 for t in dense.values())
 
 
+@pytest.mark.parametrize("final_rates", [DEFAULT, OCCLUDE_ONLY], ids=str)
+@pytest.mark.parametrize("step", [1, 2, 3])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_code_ruled_out_for_a_hidden_token_is_as_good_as_a_very_unlikely_one(
+    final_rates, step, dtype
+):
+    # -inf at any code but the right one, the last included: no code of Occ is the one seen.
+    schedule = OccludeReplaceSchedule(4, 4, *final_rates)
+    k_start, k_s = torch.tensor([[1, 1]]), torch.tensor([[4, 1]])
+    for code in (0, 2, 3):
+        results = []
+        for ruled_out in (-math.inf, -1e4):
+            logits = random_logits(1, 2, 4, dtype=dtype)
+            logits[0, 0, code] = ruled_out
+            results.append(loss_and_gradient(schedule, logits, k_start, k_s, step))
+        (loss, grad), (wanted, wanted_grad) = results
+        for name in ("loss", "vlb", "aux"):
+            torch.testing.assert_close(getattr(loss, name), getattr(wanted, name), msg=name)
+        torch.testing.assert_close(grad, wanted_grad)
+
+
+def test_the_bound_takes_a_code_that_is_ruled_out_whichever_it_is():
+    schedule, k_start = OccludeReplaceSchedule(4, 4, *OCCLUDE_ONLY), torch.tensor([[1, 1]])
+    for code in (0, 2, 3):
+        bounds = []
+        for ruled_out in (-math.inf, -1e4):
+            logits = random_logits(1, 2, 4)
+            logits[..., code] = ruled_out
+            bounds.append(elbo(lambda *_, y=logits: y, schedule, None, k_start, seeded()).terms)
+        torch.testing.assert_close(*bounds)
+        assert bounds[0].sum() > 0
+
+
+@pytest.mark.parametrize("k_s", [[[4, 1]], [[1, 4]]], ids=["hidden", "seen"])
+def test_the_right_code_ruled_out_is_refused(k_s):
+    schedule, logits = OccludeReplaceSchedule(4, 4), torch.zeros(1, 2, 4)
+    logits[0, 0, 1] = -math.inf
+    with pytest.raises(ValueError, match="`k_start_logits` must be finite; got NaN or infinity"):
+        diffusion_loss(schedule, logits, torch.tensor([[1, 1]]), torch.tensor(k_s), 2)
+
+
 # The full bound
 
 
@@ -435,8 +476,11 @@ def test_the_loss_refuses_bad_weights_of_poses(name, value, sentence):
 def test_elbo_refuses_wrong_logits_and_generators():
     schedule = OccludeReplaceSchedule(3, 4)
     k_start = torch.tensor([[0]])
-    with pytest.raises(ValueError, match=r"`k_start_logits` must have shape \(1, 1, 3\)"):
+    name = r"`denoiser\(k_s, step, condition\)`"
+    with pytest.raises(ValueError, match=rf"{name} must have shape \(1, 1, 3\)"):
         elbo(lambda *_: torch.zeros(1, 1, 4), schedule, None, k_start, seeded())
+    with pytest.raises(ValueError, match=f"{name} must be finite; got NaN"):
+        elbo(lambda *_: torch.full((1, 1, 3), math.nan), schedule, None, k_start, seeded())
     with pytest.raises(ValueError, match="`generator` must be a torch.Generator, .*; got int"):
         elbo(lambda *_: torch.zeros(1, 1, 3), schedule, None, k_start, 0)
 

@@ -373,3 +373,16 @@ def test_codes_and_probabilities_that_do_not_fit_are_refused():
         tokenizer.decode_codes(torch.zeros(2, 9, 4))
     with pytest.raises(ValueError, match=r"`probs` must have shape \(B, 9, 36\); got \(2, 9, 37\)"):
         tokenizer.soft_decode(torch.full((2, 9, 37), 1 / 37))
+
+
+def test_a_tokenizer_in_bfloat16_gives_and_takes_the_codes_of_the_same_features():
+    tokenizer = small_tokenizer()
+    pose = 0.3 * torch.randn(8, 17, 3, generator=torch.Generator().manual_seed(1))
+    tokens = tokenizer.encode(pose)
+    wanted = tokenizer.decode(tokens)
+    z = 2 * torch.randn(500, len(tokenizer.quantizer.levels))
+    codes = tokenizer.quantizer.nearest(z)
+    tokenizer.bfloat16()
+    assert torch.equal(tokenizer.quantizer.nearest(z), codes)
+    torch.testing.assert_close(tokenizer.decode(tokens).float(), wanted, atol=0.02, rtol=0.05)
+    assert tokenizer.encode(pose).shape == tokens.shape

@@ -136,6 +136,31 @@ def test_checkpoints_are_written_at_their_steps_and_at_the_end(tmp_path, monkeyp
     assert steps == [*range(7, 125, 7), 125]
 
 
+def test_slow_checkpoints_take_a_twentieth_of_the_time_and_change_no_bit(tmp_path, monkeypatch):
+    """By a clock of its own: a step takes 1 s, a checkpoint 10 s."""
+    whole, history = train(tmp_path / "whole", settings(epochs=64.0, checkpoint_every=7))
+    clock, steps = [0.0], []
+
+    def save(path, value):
+        clock[0] += 10.0
+        steps.append(value["step"])
+
+    class Ticking(nn.Sequential):
+        def forward(self, x):
+            clock[0] += 1.0
+            return super().forward(x)
+
+    monkeypatch.setattr(training, "save_tensors", save)
+    monkeypatch.setattr(training.time, "monotonic", lambda: clock[0])
+    config = settings(epochs=64.0, checkpoint_every=7)
+    slow, same = train(tmp_path, config, model=Ticking(*make_model()))
+    # the first as soon as it is due, then each 200 s; 10 s and a twentieth of the time are free
+    assert steps == [7, 196, 385, 400]
+    assert clock[0] == 400 + 10 * len(steps)
+    assert_same_weights(slow, whole)
+    assert same == history
+
+
 def test_training_lowers_the_loss_and_the_history_ends_at_the_last_step(tmp_path):
     _, history = train(tmp_path, settings(epochs=40.0))
     assert history[-1]["loss"] < 0.5 * history[0]["loss"]
@@ -285,6 +310,20 @@ def test_each_epoch_is_a_fresh_permutation(num_items, batch_size):
         assert set(rows) <= set(range(num_items))
         epochs.append(rows)
     assert epochs[0] != epochs[1] != epochs[2]
+
+
+def test_an_epoch_is_shuffled_once_whoever_changes_the_rows(monkeypatch):
+    epochs, draw = [], training.generator_for
+    monkeypatch.setattr(
+        training, "generator_for", lambda *keys: epochs.append(keys[-1]) or draw(*keys)
+    )
+    training._epoch_order.cache_clear()
+    rows = [training.batch_rows(12, 4, step, 0, "x") for step in range(9)]
+    assert epochs == [0, 1, 2]
+    for row in rows:
+        row.zero_()
+    again = torch.cat([training.batch_rows(12, 4, step, 0, "x") for step in (6, 7, 8)])
+    assert sorted(again.tolist()) == list(range(12)) and epochs == [0, 1, 2]
 
 
 def test_the_rows_depend_on_seed_name_and_step_alone():

@@ -94,6 +94,18 @@ def test_codes_are_float32_whatever_comes_in(dtype):
     assert quantizer.quantize(z).dtype == torch.float32
 
 
+def test_a_cast_of_the_network_leaves_codes_and_averages_in_float32():
+    whole, smaller = random_quantizer(), random_quantizer().bfloat16()
+    z = torch.randn(400, 4, generator=seeded(1))
+    for one in (whole, smaller):
+        with torch.autocast("cpu", torch.bfloat16, enabled=one is smaller):
+            indices = one.nearest(z)
+            one.update(z, indices, seeded(2))
+    for name, value in state_of(whole).items():
+        assert torch.equal(value, smaller.state_dict()[name]), name
+    assert torch.equal(smaller.nearest(z), whole.nearest(z))
+
+
 # Gradients
 
 
@@ -314,6 +326,20 @@ def test_an_update_ignores_how_features_stand_in_the_batch():
 def test_sizes_and_shares_out_of_range_are_refused(arguments, sentence):
     with pytest.raises(ValueError, match=sentence):
         VectorQuantizer(*arguments)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_not_finite_has_no_nearest_code(value):
+    quantizer, z = random_quantizer(), torch.zeros(3, 4)
+    z[1, 2] = value
+    for call in (quantizer.nearest, quantizer.quantize):
+        with pytest.raises(ValueError, match="`z` must be finite; got NaN or infinity"):
+            call(z)
+
+
+def test_no_indices_at_all_are_refused():
+    with pytest.raises(ValueError, match=r"`indices` must not be empty; got shape \(0,\)"):
+        random_quantizer().indices_to_codes(torch.zeros(0, dtype=torch.int64))
 
 
 def test_features_and_indices_that_do_not_fit_are_refused():
