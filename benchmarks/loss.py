@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
 from dense_loss import dense_loss  # noqa: E402
-from machine import machine  # noqa: E402
+from machine import keep, machine  # noqa: E402
 
 from di2pose_lib.losses import diffusion_loss  # noqa: E402
 from di2pose_lib.transitions import OccludeReplaceSchedule, q_sample  # noqa: E402
@@ -49,8 +49,8 @@ def extra_memory(schedule, where, generator):
     """Peak above logits and gradient of one forward and backward, in the logits' bytes."""
     logits = torch.randn(10 * B, N, C, generator=generator).to(where).requires_grad_()
     logits.grad = torch.zeros_like(logits)
-    k_start = torch.randint(C, (10 * B, N), generator=generator).to(where)
-    step = torch.randint(2, S + 1, (10 * B,), generator=generator).to(where)
+    k_start = torch.randint(C, (10 * B, N), generator=generator)
+    step = torch.randint(2, S + 1, (10 * B,), generator=generator)
     k_s = q_sample(schedule, k_start, step, generator)
     peak_bytes(where)
     before = peak_bytes(where)
@@ -68,21 +68,20 @@ def measure():
     # first of all, while no memory that was given back lies about to be taken again
     memory = extra_memory(schedule, where, generator)
     logits = torch.randn(B, N, C, generator=generator).to(where).requires_grad_()
-    k_start = torch.randint(C, (B, N), generator=generator).to(where)
-    step = torch.randint(2, S + 1, (B,), generator=generator).to(where)
+    k_start = torch.randint(C, (B, N), generator=generator)
+    step = torch.randint(2, S + 1, (B,), generator=generator)
     k_s = q_sample(schedule, k_start, step, generator)
+    there = [tokens.to(where) for tokens in (k_start, k_s, step)]  # training's are on the CPU
 
     def cross_entropy():
-        return torch.nn.functional.cross_entropy(logits.flatten(0, 1), k_start.flatten())
+        return torch.nn.functional.cross_entropy(logits.flatten(0, 1), there[0].flatten())
 
     contestants = {
         "cross entropy": lambda: cross_entropy().backward(),
         "diffusion loss": lambda: diffusion_loss(
             schedule, logits, k_start, k_s, step
         ).loss.backward(),
-        "dense formulation": lambda: dense_loss(schedule, logits, k_start, k_s, step, 5e-4)[
-            0
-        ].backward(),
+        "dense formulation": lambda: dense_loss(schedule, logits, *there, 5e-4)[0].backward(),
     }
     seconds = {name: [] for name in contestants}
     for turn in range(TURNS):
@@ -122,8 +121,7 @@ def main():
         "milliseconds": [run["milliseconds"] for run in runs],
     }
     print(json.dumps(result, indent=1))
-    if len(sys.argv) > 1:
-        Path(sys.argv[1]).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    keep(result, sys.argv)
 
 
 def _now(where):

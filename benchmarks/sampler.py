@@ -12,10 +12,9 @@ import json
 import statistics
 import sys
 import time
-from pathlib import Path
 
 import torch
-from machine import machine
+from machine import keep, machine
 
 from di2pose_lib.denoiser import Denoiser, DenoiserConfig
 from di2pose_lib.sampler import sample
@@ -71,7 +70,7 @@ def shares(config, images, hypotheses, calls, turns, options, where):
     with torch.no_grad():
         # the spread of a trained network's logits, which the time to truncate depends on
         denoiser.head.weight *= LOGIT_SPREAD / denoiser.head.weight.norm(dim=-1).mean()
-    schedule = OccludeReplaceSchedule(config.num_codes, config.num_steps).to(where)
+    schedule = OccludeReplaceSchedule(config.num_codes, config.num_steps)
     features = torch.randn(images, config.condition_tokens, config.condition_width).to(where)
     with torch.no_grad():
         memory = denoiser.condition_memory(features)
@@ -126,8 +125,7 @@ def main():
     for name, case in cases.items():
         result["cases"][name] = shares(*case, where)
         print(name, json.dumps(result["cases"][name], indent=1), flush=True)
-    if len(sys.argv) > 1:
-        Path(sys.argv[1]).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    keep(result, sys.argv)
 
 
 def _now(where):

@@ -18,7 +18,7 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from machine import machine  # noqa: E402
+from machine import keep, machine  # noqa: E402
 
 from di2pose_lib.config import OptimizerConfig  # noqa: E402
 from di2pose_lib.denoiser import Denoiser, DenoiserConfig  # noqa: E402
@@ -116,14 +116,15 @@ def training_step(batch, sizes, where):
     schedule = OccludeReplaceSchedule(sizes["num_codes"], S)
     generator = torch.Generator().manual_seed(0)
     shape = (batch, sizes["num_tokens"])
-    k_start = torch.randint(sizes["num_codes"], shape, generator=generator).to(where)
-    step = torch.randint(1, S + 1, (batch,), generator=generator).to(where)
+    k_start = torch.randint(sizes["num_codes"], shape, generator=generator)
+    step = torch.randint(1, S + 1, (batch,), generator=generator)
     k_s = q_sample(schedule, k_start, step, generator)
+    given = (k_s.to(where), step.to(where))
     features = torch.randn(batch, sizes["condition_tokens"], sizes["condition_width"]).to(where)
 
     def run():
         optimizer.zero_grad(set_to_none=True)
-        logits = denoiser(k_s, step, features)
+        logits = denoiser(*given, features)
         with torch.profiler.record_function(FORWARD_LOSS):
             loss = diffusion_loss(schedule, logits, k_start, k_s, step).loss
         loss.backward()
@@ -175,8 +176,7 @@ def main():
             "profile": profile(run, where),
         }
         print(name, json.dumps(result["cases"][name], indent=1), flush=True)
-    if len(sys.argv) > 1:
-        Path(sys.argv[1]).write_text(json.dumps(result, indent=1) + "\n")
+    keep(result, sys.argv)
 
 
 if __name__ == "__main__":

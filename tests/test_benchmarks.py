@@ -67,6 +67,20 @@ def test_every_benchmark_tells_the_machine():
         assert '"machine": ' in path.read_text(encoding="utf-8"), path.name
 
 
+def test_what_a_gpu_measured_is_kept_with_what_made_it(benchmark, tmp_path, monkeypatch):
+    keep = benchmark("machine").keep
+    keep({"a": 1}, ["benchmarks/x.py"], tmp_path)
+    assert not list(tmp_path.iterdir()), "a CPU writes where it is told to alone"
+    keep({"a": 1}, ["benchmarks/x.py", str(tmp_path / "own.json")], tmp_path)
+    assert json.loads((tmp_path / "own.json").read_text()) == {"a": 1}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    keep({"a": 1}, [str(FOLDER / "x.py")], tmp_path / "gpu")
+    found = json.loads((tmp_path / "gpu" / "x.json").read_text())
+    assert found["a"] == 1 and found["made_by"].keys() == {"command", "commit", "cuda"}
+    assert found["made_by"]["command"] == "python benchmarks/x.py"
+    assert found["made_by"]["commit"]
+
+
 def test_the_time_of_a_pose_is_written_as_the_ledger_reads_it(benchmark, tmp_path, monkeypatch):
     inference = benchmark("inference")
     monkeypatch.setattr(inference, "CASES", {"lesson": (SMOKE, 1, 1)})
