@@ -187,8 +187,8 @@ def test_a_training_on_a_gpu_continues_from_its_checkpoint(tmp_path):
         assert torch.equal(resumed.weight.cpu(), whole.weight) and same == history
         with fake.counted():
             train(tmp_path / "other", stop_at=1)
-    # The weights; the batch; torch's clipping, to which C++ gives away that this is no GPU; the value that is
-    # on the CPU; and all numbers together.
+    # The weights and the batch; torch's clipping, to which C++ gives away that this is no GPU; the
+    # value that is on the CPU; and all numbers together.
     assert fake.waits == 3 * ["to the GPU"] + ["to the CPU", "to the GPU", "tolist"]
 
 
