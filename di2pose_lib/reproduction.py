@@ -14,7 +14,7 @@ import dataclasses
 import math
 import sys
 
-from di2pose_lib import ablations, stages
+from di2pose_lib import ablations, stages, surroundings
 from di2pose_lib.checks import require
 from di2pose_lib.comparisons import seed_interval
 from di2pose_lib.config_file import load_config
@@ -145,6 +145,7 @@ def main(arguments):
     parser.add_argument("--measure", action="store_true", help="train more seeds, write the record")
     chosen = parser.parse_args(arguments)
     try:
+        surroundings.check(project_root())
         if chosen.measure:
             print(measure(chosen.params).relative_to(project_root()))
             return 0
@@ -158,4 +159,5 @@ def main(arguments):
 
 
 if __name__ == "__main__":
+    surroundings.write_utf8()
     sys.exit(main(sys.argv[1:]))
