@@ -83,7 +83,6 @@ class FSQ(Float32Buffers):
     def codes_to_indices(self, codes):
         """int64 (...) in [0, num_codes) from codes (..., d) in [−1, 1]."""
         check_channels("codes", codes, len(self.levels))
-        codes = codes if codes.dtype == torch.float64 else codes.float()
         digits = (codes * self._half_width).round().long() + self._half_width
         require(
             bool(((digits >= 0) & (digits < self._sizes)).all()),

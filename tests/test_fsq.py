@@ -190,12 +190,6 @@ def test_a_cast_of_the_network_leaves_the_quantizer_in_float32(levels, cast):
         assert smaller.quantize(z).dtype == smaller.code_table().dtype == torch.float32
 
 
-def test_codes_of_a_smaller_dtype_keep_their_index():
-    fsq = FSQ([8, 5, 5])
-    for dtype in (torch.bfloat16, torch.float16):
-        assert torch.equal(fsq.codes_to_indices(fsq.code_table().to(dtype)), torch.arange(200))
-
-
 # Gradients
 
 
