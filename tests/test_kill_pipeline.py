@@ -91,7 +91,6 @@ def clone(folder):
     pipeline DVC runs stages that need not wait for each other in the order of a set.
     """
     copy_to(folder)
-    (folder / SMOKE / "dvc.lock").unlink(missing_ok=True)
     params = folder / SMOKE / "params.yaml"
     text, count = re.subn(r"checkpoint_every: \d+", "checkpoint_every: 15", params.read_text())
     assert count == 3

@@ -180,7 +180,7 @@ NEUTRAL = {
     "DVC_ROOT": "/nowhere",
     "DVC_STAGE": "evaluation",
     "DVC_EXP_BASELINE_REV": "1234",
-    "DI2POSE_STAGE": "evaluation",
+    **dict.fromkeys(("DI2POSE_STAGE", "DI2POSE_PARAMS_FILE", "DI2POSE_SCRATCH_ONLY"), "1"),
     "MPLBACKEND": "TkAgg",
 }
 INSTEAD = {

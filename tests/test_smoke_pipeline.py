@@ -41,7 +41,6 @@ def copy(tmp_path_factory):
     """A new git repository with the files that this one tracks or would track."""
     folder = tmp_path_factory.mktemp("scratch") / "clone"
     copy_to(folder)
-    (folder / "pipelines/smoke/dvc.lock").unlink(missing_ok=True)
     run(folder, "git", "add", ".")
     settings = ("user.name=test", "user.email=test@localhost", "commit.gpgsign=false")
     options = [word for setting in settings for word in ("-c", setting)]

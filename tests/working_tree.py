@@ -13,7 +13,8 @@ ROOT = Path(__file__).resolve().parents[1]
 def copy_to(folder):
     """Copy every file that git does not ignore, and make the copy a git repository.
 
-    Git is asked through an empty repository elsewhere: this one may be no clone, or not ours.
+    Git is asked through an empty repository elsewhere: this one may be no clone, or not ours. What
+    `make smoke` has left here is left out: git neither ignores nor has it.
     """
     if not shutil.which("git"):
         pytest.skip("git is not there, and DVC runs in git repositories")
@@ -25,4 +26,6 @@ def copy_to(folder):
     for name in filter(None, names.split("\0")):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, folder / name)
+    (folder / "pipelines/smoke/dvc.lock").unlink(missing_ok=True)
+    shutil.rmtree(folder / "pipelines/smoke/results", ignore_errors=True)
     subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
