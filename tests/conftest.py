@@ -4,6 +4,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from working_tree import is_clone
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -15,7 +16,7 @@ def committed_files(tmp_path_factory):
     `make repro` and `make mocap` write this machine's numbers, and the record of its motion
     capture, over committed ones. They are no fault: what must agree is what is committed.
     """
-    if not (ROOT / ".git").exists():
+    if not is_clone():
         return None
     folder = tmp_path_factory.mktemp("committed")
     export = ["git", "checkout-index", "--all", f"--prefix={folder}/"]

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from working_tree import is_clone
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -20,7 +21,7 @@ def git(*arguments, folder=ROOT):
 @pytest.fixture(scope="module")
 def tracked():
     """{name: (mode, digest)} of what git tracks here."""
-    if not shutil.which("git") or not (ROOT / ".git").exists():
+    if not is_clone():
         pytest.skip("no clone: nothing is tracked")
     lines = (line.split("\t") for line in git("ls-files", "-z", "--stage").split("\0") if line)
     return {name: tuple(what.split()[:2]) for what, name in lines}

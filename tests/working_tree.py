@@ -1,4 +1,4 @@
-"""What this working tree holds, for tests that run the pipeline in a copy of it."""
+"""What this working tree holds, and whether git knows it: it may be no clone."""
 
 import shutil
 import subprocess
@@ -8,6 +8,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def is_clone():
+    """Whether git is there and tracks this checkout: no copy in another's repository."""
+    if not shutil.which("git"):
+        return False
+    ask = ["git", "ls-files", "--error-unmatch", "dvc.yaml"]
+    return subprocess.run(ask, cwd=ROOT, capture_output=True).returncode == 0
 
 
 def copy_to(folder):
