@@ -70,6 +70,8 @@ TORCH := $(shell sed -n 's/^\(torch==[^ ]*\).*/\1/p' requirements.txt)
 PY := .venv/bin/python
 PIP_INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check
 DVC := SHELL=/bin/sh $(PY) -m dvc
+# Two at a time with a thread each: most tests are too small to use a second one.
+PYTEST := OMP_NUM_THREADS=1 DI2POSE_SCRATCH_ONLY=1 $(PY) -m pytest -m "" -n 2 --dist loadfile
 
 # Shell: what `MOCAP_ROOT=` says, if it is said, for the command after it.
 define READ_MOCAP_ROOT
@@ -259,9 +261,9 @@ test: install
 	$(PY) -m ruff format --check
 	@echo "(what notebooks run by hand have made at scale smoke in scratch/ is made anew)"
 	rm -rf scratch/artifacts/smoke scratch/checkpoints/smoke
-	DI2POSE_SCRATCH_ONLY=1 $(PY) -m pytest -m "" --nbval-lax --nbval-current-env --nbval-cell-timeout 900 \
+	$(PYTEST) --nbval-lax --nbval-current-env --nbval-cell-timeout 900 \
 	    --ignore tests/test_notebook_mutations.py tests notebooks
-	DI2POSE_SCRATCH_ONLY=1 $(PY) -m pytest -m "" tests/test_notebook_mutations.py
+	$(PYTEST) --dist load tests/test_notebook_mutations.py
 
 kill-test: install
 	@echo "Killing DVC, papermill and kernels while the smoke pipeline runs (a few minutes)"
