@@ -2,11 +2,15 @@
 
 import dataclasses
 import hashlib
+import os
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from other_machine import OTHER_MACHINE
 
 from di2pose_lib import preparation
 from di2pose_lib.camera import project
@@ -149,9 +153,26 @@ def digests(folder):
     }
 
 
+ELSEWHERE = """
+import sys
+from pathlib import Path
+
+import torch
+from test_preparation import prepare
+
+torch.manual_seed(123)  # of no consequence
+prepare(Path(sys.argv[1]))
+"""
+
+
 def test_the_same_seed_gives_the_same_bytes_and_another_one_other_pictures(data, tmp_path):
-    torch.manual_seed(123)  # of no consequence
-    prepare(tmp_path / "again")
+    """Data, poses and images are the same on another machine; networks are not."""
+    path = os.pathsep.join(map(str, (ROOT, ROOT / "tests")))
+    subprocess.run(
+        [sys.executable, "-c", ELSEWHERE, str(tmp_path / "again")],
+        env={**os.environ, **OTHER_MACHINE, "PYTHONPATH": path},
+        check=True,
+    )
     first = digests(data["train"].folder.parent)
     assert digests(tmp_path / "again") == first
     prepare(tmp_path / "other", seed=1)
