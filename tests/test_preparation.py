@@ -157,22 +157,33 @@ ELSEWHERE = """
 import sys
 from pathlib import Path
 
-import torch
 from test_preparation import prepare
 
-torch.manual_seed(123)  # of no consequence
 prepare(Path(sys.argv[1]))
 """
 
 
-def test_the_same_seed_gives_the_same_bytes_and_another_one_other_pictures(data, tmp_path):
-    """Data, poses and images are the same on another machine; networks are not."""
+def test_another_machine_gives_the_same_poses_and_images_but_for_a_rare_last_digit(data, tmp_path):
+    """Where its networks are others: of some 400,000 numbers of images one was off by 1."""
     path = os.pathsep.join(map(str, (ROOT, ROOT / "tests")))
     subprocess.run(
         [sys.executable, "-c", ELSEWHERE, str(tmp_path / "again")],
         env={**os.environ, **OTHER_MACHINE, "PYTHONPATH": path},
         check=True,
     )
+    ours, theirs = digests(data["train"].folder.parent), digests(tmp_path / "again")
+    assert set(ours) == set(theirs)
+    other = {name for name in ours if ours[name] != theirs[name]}
+    assert other <= {f"{split}/image.npy" for split in SPLITS}
+    for split, own in data.items():
+        again = PoseDataset(tmp_path / "again" / split)
+        apart = (own.take("image").int() - again.take("image").int()).abs()
+        assert apart.max() <= 1 and apart.float().mean() < 1e-4
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_one_other_pictures(data, tmp_path):
+    torch.manual_seed(123)  # of no consequence
+    prepare(tmp_path / "again")
     first = digests(data["train"].folder.parent)
     assert digests(tmp_path / "again") == first
     prepare(tmp_path / "other", seed=1)

@@ -1,7 +1,7 @@
 """The whole pipeline at scale smoke, twice, in a scratch copy of this working tree.
 
 Both times with another machine's arithmetic (`other_machine`): it makes other networks than this
-machine does, from the same data, and every stage and assertion of a notebook must bear them. With
+machine does, from the same poses, and every stage and assertion of a notebook must bear them. With
 this machine's own, nbval runs the notebooks, and the kill test the stages that train.
 """
 
