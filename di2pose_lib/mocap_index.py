@@ -14,6 +14,7 @@ from pathlib import Path
 from di2pose_lib import bvh
 from di2pose_lib.checks import require
 from di2pose_lib.files import is_there
+from di2pose_lib.progress import note
 
 SPLITS = ("train", "validation", "test")
 INDEX_COLUMNS = ("split", "subject", "trial", "description", "frames_with_t_pose", "path")
@@ -109,6 +110,12 @@ def read_index(root):
             split in split_of.values(),
             f"{index}, line {line}: wanted trials of each of {', '.join(SPLITS)}; "
             f"got the end of the file and none of {split}",
+        )
+    without = sorted({trial.subject for trial in trials if trial.asf is None})
+    if skeletons and without:
+        note(
+            f"{root}/asf has no skeleton of subjects {', '.join(without)}: their bone from chest "
+            "to neck is taken to be as long as the one below it"
         )
     return tuple(trials)
 

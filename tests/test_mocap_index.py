@@ -41,10 +41,13 @@ def index(write, *rows, columns=COLUMNS):
     return write("\n".join([columns, *rows]) + "\n", "data/INDEX.csv").parent
 
 
-def test_the_index_lists_trials_with_their_files_and_skeletons(write):
+def test_the_index_lists_trials_with_their_files_and_skeletons(write, capsys):
     root = index(write, TRIAL.format('"walk, turn"'), *OTHERS)
+    mocap_index.read_index(root)
+    assert capsys.readouterr().err == "", "nobody has a skeleton: that is one way to have them"
     write("", "data/asf/05.asf")
     first, second, third = mocap_index.read_index(root)
+    assert "asf has no skeleton of subjects 01, 16: their bone" in capsys.readouterr().err
     assert first == mocap_index.Trial(
         split="train",
         subject="01",
