@@ -18,13 +18,13 @@ from di2pose_lib import ablations, stages, surroundings
 from di2pose_lib.checks import require
 from di2pose_lib.comparisons import seed_interval
 from di2pose_lib.config_file import load_config
-from di2pose_lib.files import fingerprint, read_json, write_json
+from di2pose_lib.files import fingerprint, is_there, read_json, write_json
 from di2pose_lib.machine import machine
 from di2pose_lib.project import Pipeline, finished_pipeline, project_root
 
 PARAMS = "params.yaml"
 NUM_SEEDS = 3
-SUMMARY = "evaluation_summary.json"
+SUMMARY, ROWS = "evaluation_summary.json", "evaluation.json"
 ROUNDING_MM = 0.05  # what no seed moves (the mean pose) moves elsewhere by rounding alone
 REPRODUCED, DIFFERS = "reproduced", "differs by more than seeds do"
 STEPS = (
@@ -79,11 +79,17 @@ def prediction_interval(values):
     return mean - half, mean + half
 
 
-def show(config, errors):
-    """The table of this machine's `errors` {name: mm} and what it means, as text."""
-    record, here = read_json(record_path(config)), machine()
-    if record["parameters"] != parameters(config):
+def show(config, results):
+    """The table of the errors in a folder of results and what it means, as text.
+
+    Raises:
+        ValueError: the results are not there, or hold other errors than the record.
+    """
+    path = record_path(config)
+    record = read_json(path) if is_there(path) else {}
+    if record.get("parameters") != parameters(config):
         return "The parameters are not those of the committed errors: nothing to compare with."
+    errors, here = read_json(results / SUMMARY), read_json(results / ROWS)[0]
     seeds = record["errors"]
     rows = table(list(seeds.values()), seeds[str(config.seed)], errors)
     width = max(len(row[0]) for row in rows)
@@ -95,9 +101,10 @@ def show(config, errors):
         ),
         "",
         f"Committed on {_words(record['machine'])}; here {_words(here)}.",
-        f"{sum(row[-1] == REPRODUCED for row in rows)} of {len(rows)} reproduced. The interval is "
-        f"of {len(seeds)} training seeds on the same images; one number in twenty lies "
-        "outside by chance.",
+        f"{sum(row[-1] == REPRODUCED for row in rows)} of {len(rows)} reproduced. {len(seeds)} "
+        "training seeds on the same images tell roughly how far one more would lie: each number is "
+        "outside in about one case of twenty, several at once, for they share their networks. All "
+        "inside says that nothing large is wrong, no more.",
     ]
     return "\n".join(lines)
 
@@ -151,7 +158,7 @@ def main(arguments):
             return 0
         config = load_config(project_root() / chosen.params)
         results = Pipeline(config, (project_root() / chosen.params).parent).results
-        print(show(config, read_json(results / SUMMARY)))
+        print(show(config, results))
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

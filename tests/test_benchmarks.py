@@ -19,7 +19,7 @@ from di2pose_lib.patch_grid import patch_grid
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 SMOKE = "pipelines/smoke/params.yaml"
-KEYS = {"cpu", "cores", "memory_gib", "threads", "torch", "python"}
+KEYS = {"cpu", "vectors", "cores", "memory_gib", "threads", "torch", "python"}
 
 
 @pytest.fixture
@@ -69,6 +69,7 @@ def test_every_benchmark_tells_the_machine():
 
 def test_what_a_gpu_measured_is_kept_with_what_made_it(benchmark, tmp_path, monkeypatch):
     keep = benchmark("machine").keep
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     keep({"a": 1}, ["benchmarks/x.py"], tmp_path)
     assert not list(tmp_path.iterdir()), "a CPU writes where it is told to alone"
     keep({"a": 1}, ["benchmarks/x.py", str(tmp_path / "own.json")], tmp_path)

@@ -172,12 +172,12 @@ def test_every_output_is_keyed_by_scale_and_source_and_small_results_stay_out_of
             assert settings["cache"] is False
 
 
-def test_experiments_show_few_metrics():
+def test_experiments_show_few_metrics(committed):
     """`dvc exp show` has a column for each number of each metric."""
     numbers = 0
     for stage in STAGES:
         for path in paths(DVC["stages"][stage].get("metrics", [])):
-            text = (ROOT / rendered(path, ROOT / "params.yaml")).read_text(encoding="utf-8")
+            text = (committed / rendered(path, committed / "params.yaml")).read_text("utf-8")
             numbers += len(re.findall(r": -?\d", text))
     assert 20 <= numbers <= 40
 

@@ -1,5 +1,6 @@
 """The table at the end of `make repro`: its interval, its words, and what it refuses."""
 
+import dataclasses
 import statistics
 
 import pytest
@@ -7,8 +8,8 @@ import torch
 
 from di2pose_lib import reproduction
 from di2pose_lib.config_file import load_config
-from di2pose_lib.files import read_json
-from di2pose_lib.project import project_root
+from di2pose_lib.files import read_json, write_json
+from di2pose_lib.project import Pipeline
 from di2pose_lib.reproduction import DIFFERS, REPRODUCED
 
 SEEDS = [{"a": 100.0, "mean pose": 223.0}, {"a": 104.0, "mean pose": 223.0}]
@@ -49,31 +50,82 @@ def test_other_names_of_errors_are_refused():
         reproduction.table(SEEDS, SEEDS[0], {"a": 110.0})
 
 
-@pytest.fixture(scope="module")
-def lesson():
-    config = load_config(project_root() / reproduction.PARAMS)
+@pytest.fixture
+def lesson(committed):
+    """The committed parameters and record; the project is what is committed."""
+    config = load_config(committed / reproduction.PARAMS)
     return config, read_json(reproduction.record_path(config))
 
 
-def test_the_committed_record_is_of_the_committed_parameters_and_of_three_seeds(lesson):
+def results(folder, errors, **changes):
+    """A folder of results with these errors."""
+    here = {"cpu": "Chip 7", "vectors": "AVX2", "threads": 3, **changes}
+    write_json(folder / reproduction.SUMMARY, errors)
+    write_json(folder / reproduction.ROWS, [here])
+    return folder
+
+
+def test_the_committed_record_is_of_what_is_committed(lesson, committed):
     config, record = lesson
     assert record["parameters"] == reproduction.parameters(config)
     seeds = range(config.seed, config.seed + reproduction.NUM_SEEDS)
     assert [*record["errors"]] == [str(seed) for seed in seeds]
-    assert {"cpu", "vectors", "threads"} <= {*record["machine"]}
+    folder = committed / "results" / config.scale / config.data.source
+    assert record["errors"][str(config.seed)] == read_json(folder / reproduction.SUMMARY)
+    row = read_json(folder / reproduction.ROWS)[0]
+    assert {name: row[name] for name in record["machine"]} == record["machine"]
 
 
-def test_the_table_names_every_number_and_both_machines(lesson):
+def test_the_table_names_every_number_and_both_machines(lesson, tmp_path):
     config, record = lesson
-    errors = record["errors"][str(config.seed + 1)]
-    text = reproduction.show(config, errors)
+    errors = dict(record["errors"][str(config.seed + 1)])
+    text = reproduction.show(config, results(tmp_path, errors))
     assert all(name in text for name in errors)
-    assert text.count(f"  {REPRODUCED}\n") == len(errors), "one of the three seeds is no outlier"
     assert f"Committed on {record['machine']['cpu']}" in text
+    assert "here Chip 7 (AVX2), 3 threads." in text
     assert f"{len(errors)} of {len(errors)} reproduced" in text
+    name = "clean_soft_decoding_mpjpe_mm"
+    errors[name] += 100.0
+    text = reproduction.show(config, results(tmp_path, errors))
+    assert f"{len(errors) - 1} of {len(errors)} reproduced" in text
+    (line,) = (line for line in text.splitlines() if line.startswith(name))
+    assert line.endswith(DIFFERS)
 
 
-def test_other_parameters_are_not_compared(lesson):
-    config, record = lesson
-    other = type(config)(**{**vars(config), "seed": config.seed + 1})
-    assert "nothing to compare with" in reproduction.show(other, record["errors"]["2"])
+def test_other_parameters_and_a_source_without_a_record_are_not_compared(lesson):
+    config, _ = lesson
+    others = [
+        dataclasses.replace(config, seed=config.seed + 1),
+        dataclasses.replace(config, data=dataclasses.replace(config.data, source="mocap")),
+    ]
+    for other in others:
+        assert "nothing to compare with" in reproduction.show(other, None)
+
+
+def test_what_was_not_run_here_is_refused_in_a_sentence(committed, monkeypatch, capsys):
+    monkeypatch.setattr(reproduction.surroundings, "check", lambda root: None)  # a copy's library
+    monkeypatch.setenv("DI2POSE_SCRATCH_ONLY", "1")
+    assert reproduction.main(["--measure"]) == 1
+    assert "run `dvc repro` with params.yaml first" in capsys.readouterr().err
+
+
+def test_more_seeds_are_trained_on_the_same_images_stage_by_stage(lesson, tmp_path, monkeypatch):
+    config, _ = lesson
+    finished = Pipeline(config, tmp_path / "finished")
+    images = finished.artifacts / "data_preparation"
+    write_json(images / "made_from.json", {"from": {}, "content": "images"})
+    done = []
+
+    def stage(name):
+        def make(pipeline):
+            assert pipeline.stage == name and pipeline.content("data_preparation") == "images"
+            done.append((name, pipeline.config.seed))
+            write_json(pipeline.results / reproduction.SUMMARY, {"a": pipeline.config.seed})
+
+        return name, make
+
+    monkeypatch.setattr(reproduction, "project_root", lambda: tmp_path)
+    monkeypatch.setattr(reproduction, "STEPS", tuple(stage(name) for name, _ in reproduction.STEPS))
+    assert reproduction._trained(finished, 7) == {"a": 7}
+    stages = ("image_encoder", "pose_tokenizer", "diffusion_training", "evaluation")
+    assert done == [(name, 7) for name in stages]

@@ -14,6 +14,7 @@ from di2pose_lib import (
     ledger,
     protocol_results,
     protocol_runs,
+    reproduction,
     source_record,
     surroundings,
 )
@@ -24,6 +25,7 @@ PROGRAMS = {
     ledger: ledger.main,
     protocol_results: lambda: protocol_results.main([]),
     protocol_runs: lambda: protocol_runs.main(["--plan"]),
+    reproduction: lambda: reproduction.main([]),
     source_record: lambda: source_record.main(["params.yaml"]),
 }
 

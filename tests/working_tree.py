@@ -31,7 +31,8 @@ def copy_to(folder):
         listing = ["git", f"--git-dir={empty}", f"--work-tree={ROOT}", "ls-files", "-z"]
         listing += ["--others", "--exclude-per-directory=.gitignore"]  # not a user's own
         names = subprocess.run(listing, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    for name in filter(None, names.split("\0")):
+    # no folders (another checkout within this one), no links to nowhere
+    for name in filter(lambda name: name and (ROOT / name).is_file(), names.split("\0")):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, folder / name)
     (folder / "pipelines/smoke/dvc.lock").unlink(missing_ok=True)
