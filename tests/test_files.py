@@ -583,6 +583,7 @@ ASKS = {
     "files": {"exists", "is_dir", "is_symlink", "lexists"},
     "ablation_runs": {"is_symlink"},
     "config_file": {"isdir"},  # refuses
+    "machine": {"is_file"},  # /proc/cpuinfo: a name of less use will do
     "mocap_index": {"isdir", "isfile"},  # refuses
     "sources": {"isdir"},  # refuses
 }
