@@ -136,8 +136,8 @@ def _trained(finished, seed):
     folder = project_root() / "scratch" / "reproduction" / str(seed)
     images = Pipeline(config, folder).artifacts / "data_preparation"
     images.parent.mkdir(parents=True, exist_ok=True)
-    if not images.is_symlink():
-        images.symlink_to(finished.artifacts / "data_preparation")
+    images.unlink(missing_ok=True)
+    images.symlink_to(finished.artifacts / "data_preparation")
     for stage, make in STEPS:  # as DVC would run them: what came before is only loaded
         pipeline = Pipeline(config, folder, stage)
         make(pipeline)

@@ -586,6 +586,7 @@ ASKS = {
     "machine": {"is_file"},  # /proc/cpuinfo: a name of less use will do
     "mocap_index": {"isdir", "isfile"},  # refuses
     "sources": {"isdir"},  # refuses
+    "surroundings": {"is_dir"},  # of a checkout
 }
 QUESTIONS = ("exists", "lexists", "is_file", "is_dir", "is_symlink", "isfile", "isdir", "glob")
 
