@@ -250,7 +250,10 @@ def speed():
 
 def seeds():
     """How far one more training seed would be from the committed errors, in Markdown."""
-    record = read_json(ROOT / "results" / "reference" / "synthetic_seeds.json")
+    path = ROOT / "results" / "reference" / "synthetic_seeds.json"
+    if not is_there(path):
+        return ["Seeds are not measured yet: `python -m di2pose_lib.reproduction --measure`."]
+    record = read_json(path)
     committed = record["errors"][str(load_config(ROOT / PARAMS["lesson"]).seed)]
     rows = reproduction.table([*record["errors"].values()], committed, committed)
     shown = {
