@@ -241,7 +241,8 @@ def speed():
     lesson, smoke = repro["."], repro["pipelines/smoke"]
     return [
         f"* `make repro`: {lesson['minutes']:.1f} minutes, {lesson['peak_gib']:.1f} GiB; "
-        f"`make smoke`: {smoke['minutes']:.1f} minutes, {smoke['peak_gib']:.1f} GiB.",
+        f"`make smoke`: {smoke['minutes']:.1f} minutes, {smoke['peak_gib']:.1f} GiB "
+        f"({lesson['machine']['cpu']}).",
         _losses(loss),
         f"* {_training(training)} {_samplers(sampler)}",
         " ".join([f"* {_per_pose()}", *attacks]),
