@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from di2pose_lib import machine as library
+from di2pose_lib import surroundings
 
 
 def machine():
@@ -42,6 +43,7 @@ def keep(result, arguments, gpu_folder=ROOT / "results" / "gpu"):
         result: for JSON.
         arguments: `sys.argv` of the script: its own path, then one to write to, or none.
     """
+    surroundings.check(ROOT)
     script = Path(arguments[0])
     path = Path(arguments[1]) if len(arguments) > 1 else gpu_folder / f"{script.stem}.json"
     if torch.cuda.is_available():

@@ -71,8 +71,12 @@ def _checkpoint_folder(checkpoint):
 
     `~` is the home.
     """
-    folder = project_root(Path(__file__).parent) / os.path.expanduser(checkpoint)
-    return folder if checkpoint and is_there(folder, folder=True) else None
+    if not checkpoint:
+        return None
+    folder = Path(os.path.expanduser(checkpoint))
+    if not folder.is_absolute():
+        folder = project_root(Path(__file__).parent) / folder
+    return folder if is_there(folder, folder=True) else None
 
 
 def _loaded_backbone(checkpoint, image_size):

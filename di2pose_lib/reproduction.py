@@ -20,8 +20,9 @@ from di2pose_lib.comparisons import seed_interval
 from di2pose_lib.config_file import load_config
 from di2pose_lib.files import fingerprint, is_there, read_json, write_json
 from di2pose_lib.machine import machine
-from di2pose_lib.project import Pipeline, finished_pipeline, project_root
+from di2pose_lib.project import LIBRARY_DIGEST, Pipeline, finished_pipeline, project_root
 
+PROGRAM = "python -m di2pose_lib.reproduction"
 PARAMS = "params.yaml"
 NUM_SEEDS = 3
 SUMMARY, ROWS = "evaluation_summary.json", "evaluation.json"
@@ -86,8 +87,12 @@ def show(config, results):
         ValueError: the results are not there, or hold other errors than the record.
     """
     path = record_path(config)
-    record = read_json(path) if is_there(path) else {}
-    if record.get("parameters") != parameters(config):
+    if not is_there(path):
+        return (
+            "How far seeds differ is not recorded: `python -m di2pose_lib.reproduction --measure`."
+        )
+    record = read_json(path)
+    if record["parameters"] != parameters(config):
         return "The parameters are not those of the committed errors: nothing to compare with."
     errors, here = read_json(results / SUMMARY), read_json(results / ROWS)[0]
     seeds = record["errors"]
@@ -133,7 +138,8 @@ def measure(params_file):
 def _trained(finished, seed):
     """The evaluation_summary.json of another training seed on the finished pipeline's images."""
     config = dataclasses.replace(finished.config, seed=seed)
-    folder = project_root() / "scratch" / "reproduction" / str(seed)
+    code = LIBRARY_DIGEST[:16]  # as DVC would: networks of other code are trained anew
+    folder = project_root() / "scratch" / "reproduction" / code / str(seed)
     images = Pipeline(config, folder).artifacts / "data_preparation"
     images.parent.mkdir(parents=True, exist_ok=True)
     images.unlink(missing_ok=True)
@@ -147,7 +153,7 @@ def _trained(finished, seed):
 
 def main(arguments):
     """Command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m di2pose_lib.reproduction", description=__doc__)
+    parser = argparse.ArgumentParser(prog=PROGRAM, description=__doc__)
     parser.add_argument("--params", default=PARAMS, help="seen from the repository's top folder")
     parser.add_argument("--measure", action="store_true", help="train more seeds, write the record")
     chosen = parser.parse_args(arguments)

@@ -21,6 +21,7 @@ from di2pose_lib import (
     reproduction,
     step_choice,
     step_curve,
+    surroundings,
 )
 from di2pose_lib.advocc_search import COARSE_TO_FINE
 from di2pose_lib.conditions import of_action
@@ -293,6 +294,7 @@ def markers(block):
 
 def main():
     """Replace the blocks of README.md, and write the record."""
+    surroundings.check(ROOT)
     readme = ROOT / "README.md"
     text = readme.read_text(encoding="utf-8")
     for block, lines in BLOCKS.items():

@@ -182,6 +182,7 @@ NEUTRAL = {
     "DVC_EXP_BASELINE_REV": "1234",
     **dict.fromkeys(("DI2POSE_STAGE", "DI2POSE_PARAMS_FILE", "DI2POSE_SCRATCH_ONLY"), "1"),
     "MPLBACKEND": "TkAgg",
+    "PYTEST_ADDOPTS": "-k nothing",
 }
 INSTEAD = {
     "PYTHONUTF8": ("0", "1"),
