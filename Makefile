@@ -109,8 +109,8 @@ endef
 export SET_UP
 
 help:
-	@echo "make repro   everything, from poses to evaluation, at scale lesson (15 to 30 minutes)"
-	@echo "make smoke   the same at scale smoke: the whole pipeline, tiny (3 to 6 minutes)"
+	@echo "make repro   everything, from poses to evaluation, at scale lesson (under an hour)"
+	@echo "make smoke   the same at scale smoke: the whole pipeline, tiny (minutes)"
 	@echo "make mocap   scale lesson on real motion capture; MOCAP_ROOT=<folder of BVH files>"
 	@echo "make paper   the paper's sizes; needs a GPU, not run yet"
 	@echo "make ablations   the paper's Tables 3 to 5 and ours (hours; continues where it was)"

@@ -254,7 +254,7 @@ def seeds():
     """How far one more training seed would be from the committed errors, in Markdown."""
     path = ROOT / "results" / "reference" / "synthetic_seeds.json"
     if not is_there(path):
-        return ["Seeds are not measured yet: `python -m di2pose_lib.reproduction --measure`."]
+        return [f"By how much is not measured yet: `{reproduction.PROGRAM} --measure`."]
     record = read_json(path)
     committed = record["errors"][str(load_config(ROOT / PARAMS["lesson"]).seed)]
     rows = reproduction.table([*record["errors"].values()], committed, committed)
@@ -267,7 +267,8 @@ def seeds():
         for name, mm, _, low, high, _ in rows
         if name in shown
     ]
-    return [f"Committed, clean images: {'; '.join(each)} ({len(record['errors'])} seeds)."]
+    told = "`make repro` ends with a table that calls each error reproduced or not. Committed: "
+    return [f"{told}{'; '.join(each)} (clean images, {len(record['errors'])} seeds)."]
 
 
 def claims():

@@ -4,6 +4,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 from working_tree import is_clone
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -54,3 +55,11 @@ def pytest_configure(config):
         surroundings.check(config.rootpath)
     except ValueError as error:
         raise pytest.UsageError(str(error)) from None
+
+
+@pytest.fixture
+def threads():
+    """Sets torch's threads; those of before come back."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)

@@ -36,14 +36,6 @@ def benchmark(monkeypatch):
     return load
 
 
-@pytest.fixture
-def threads():
-    """Sets torch's threads; those of before come back."""
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
-
-
 def test_the_machine_is_described_without_its_name_or_a_path(benchmark, threads):
     machine = benchmark("machine").machine
     found = machine()

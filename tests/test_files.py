@@ -259,15 +259,20 @@ def test_a_digest_is_the_sha256_of_the_bytes(tmp_path):
     assert files.file_digest(tmp_path / "f") == wanted
 
 
-def test_a_locked_folder_makes_the_next_one_wait_and_say_so(tmp_path, monkeypatch):
+def one_more(folder, monkeypatch):
+    """(a thread that wants the folder's lock, whether it has said so, what was said and done)."""
     said, order = threading.Event(), []
     monkeypatch.setattr(files, "note", lambda message: (order.append(message), said.set()))
 
     def second():
-        with files.locked(tmp_path / "work"):
+        with files.locked(folder):
             order.append("second")
 
-    waiting = threading.Thread(target=second)
+    return threading.Thread(target=second), said, order
+
+
+def test_a_locked_folder_makes_the_next_one_wait_and_say_so(tmp_path, monkeypatch):
+    waiting, said, order = one_more(tmp_path / "work", monkeypatch)
     with files.locked(tmp_path / "work"):
         waiting.start()
         assert said.wait(timeout=60)
@@ -494,14 +499,7 @@ def test_without_locks_one_waits_for_the_living_and_not_for_the_killed(
     if not exchange:  # as on NFS, where filelock leaves a killed process's file
         monkeypatch.setattr("filelock._soft.exchange_names", lambda *_: False)
     monkeypatch.setattr(files, "PATIENCE", 0.1)
-    said, order = threading.Event(), []
-    monkeypatch.setattr(files, "note", lambda message: (order.append(message), said.set()))
-
-    def second():
-        with files.locked(tmp_path / "work"):
-            order.append("second")
-
-    waiting = threading.Thread(target=second)
+    waiting, said, order = one_more(tmp_path / "work", monkeypatch)
     waiting.start()
     assert said.wait(timeout=60)
     waiting.join(timeout=0.3)

@@ -3,18 +3,9 @@
 import json
 import platform
 
-import pytest
 import torch
 
 from di2pose_lib.machine import cpu_model, machine
-
-
-@pytest.fixture
-def threads():
-    """Sets torch's threads; those of before come back."""
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
 
 
 def test_results_name_the_processor_and_the_threads_of_the_run(threads, monkeypatch):
