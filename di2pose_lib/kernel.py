@@ -11,6 +11,15 @@ from ipykernel.kernelapp import IPKernelApp
 class PlainKernelApp(IPKernelApp):
     """The program around the kernel; it is configured by its command line alone."""
 
+    def initialize(self, argv=None):
+        """IPython's, and an interrupt between two cells is no line of the stage's own.
+
+        jupyter_client interrupts every kernel before it stops it, and the kernel says so
+        or not, as it happens to be waiting or working.
+        """
+        super().initialize(argv)
+        self.log.addFilter(lambda record: "KeyboardInterrupt caught" not in record.getMessage())
+
     def load_config_file(self, *args, **kwargs):
         """No file, in whatever folder."""
 

@@ -163,7 +163,9 @@ def test_a_failing_cell_gives_exit_code_1_and_keeps_the_checkpoints_and_the_old_
 
 
 def test_a_refusal_in_a_cell_is_one_sentence_without_a_traceback(project):
-    add_notebook(project, "03_fail", "raise ValueError('`x` must be 1; got 2')")
+    # Before it stops a kernel, its client interrupts it; one that works at that moment says:
+    interrupted = "get_ipython().kernel.log.error('KeyboardInterrupt caught in kernel.')"
+    add_notebook(project, "03_fail", interrupted, "raise ValueError('`x` must be 1; got 2')")
     code, _, err = run(project, "03_fail")
     assert code == 1
     assert err == "error: notebooks/03_fail.ipynb: `x` must be 1; got 2\n"
