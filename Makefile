@@ -193,7 +193,7 @@ repro: install
 	@echo "Running the pipeline at scale lesson on synthetic data: dvc repro"
 	@$(DVC) repro
 	@echo ""
-	@$(PY) -m di2pose_lib.reproduction
+	@$(PY) -m studies.reproduction
 	@echo ""
 	@echo "Done. Where to look next:"
 	@echo "  reports/lesson/synthetic/00_start_here.ipynb     the notebooks as they ran, in JupyterLab"
@@ -212,7 +212,7 @@ smoke: install
 mocap: install
 	@echo "Running the pipeline at scale lesson on motion capture: dvc repro in pipelines/mocap"
 	@$(READ_MOCAP_ROOT) \
-	$(PY) -m di2pose_lib.source_record pipelines/mocap/params.yaml \
+	$(PY) -m di2pose_lib.data.source_record pipelines/mocap/params.yaml \
 	    && $(DVC) --cd pipelines/mocap repro
 	@echo ""
 	@echo "Done. Where to look next:"
@@ -230,7 +230,7 @@ paper: install
 ablations: install
 	@echo "Running what is missing of the ablations: dvc repro in pipelines/ablations"
 	@$(READ_MOCAP_ROOT) \
-	$(PY) -m di2pose_lib.ablation_runs --plan && $(DVC) --cd pipelines/ablations repro \
+	$(PY) -m studies.ablation_runs --plan && $(DVC) --cd pipelines/ablations repro \
 	    && $(DVC) --cd pipelines/ledger repro
 	@echo ""
 	@echo "Done. Where to look next:"
@@ -239,7 +239,7 @@ ablations: install
 occlusion: install
 	@echo "Running what is missing of the protocols of occlusion: dvc repro in pipelines/protocols"
 	@$(READ_MOCAP_ROOT) \
-	$(PY) -m di2pose_lib.protocol_runs --plan && $(DVC) --cd pipelines/protocols repro \
+	$(PY) -m studies.protocol_runs --plan && $(DVC) --cd pipelines/protocols repro \
 	    && $(DVC) --cd pipelines/ledger repro
 	@echo ""
 	@echo "Done. Where to look next:"

@@ -20,23 +20,24 @@ import torch
 from machine import machine
 from renderer import turned_people
 
-from di2pose_lib import camera, stages
-from di2pose_lib.advocc import Attack, Target, target
-from di2pose_lib.advocc_search import COARSE_TO_FINE, FULL, SEARCHES
-from di2pose_lib.appearance import sample_appearance
-from di2pose_lib.checks import require
-from di2pose_lib.config_file import load_config
-from di2pose_lib.diffusion_training import make_denoiser, make_schedule
-from di2pose_lib.encoder import ImageEncoder
-from di2pose_lib.estimators import SOFT, PoseModel
-from di2pose_lib.patch_grid import patch_grid
-from di2pose_lib.predictors import FeaturePredictor
-from di2pose_lib.project import finished_pipeline
-from di2pose_lib.protocol_runs import ATTACKED, DRAWS, FRESH_DRAWS
-from di2pose_lib.protocols import spread_rows
-from di2pose_lib.render import render
-from di2pose_lib.textures import open_textures
-from di2pose_lib.tokenizer import PoseTokenizer
+from di2pose_lib import stages
+from di2pose_lib.base.checks import require
+from di2pose_lib.base.config_file import load_config
+from di2pose_lib.base.project import finished_pipeline
+from di2pose_lib.data import camera
+from di2pose_lib.data.appearance import sample_appearance
+from di2pose_lib.data.render import render
+from di2pose_lib.data.textures import open_textures
+from di2pose_lib.diffusion.training import make_denoiser, make_schedule
+from di2pose_lib.encoder.image_encoder import ImageEncoder
+from di2pose_lib.evaluation.advocc import Attack, Target, target
+from di2pose_lib.evaluation.advocc_search import COARSE_TO_FINE, FULL, SEARCHES
+from di2pose_lib.evaluation.estimators import SOFT, PoseModel
+from di2pose_lib.evaluation.patch_grid import patch_grid
+from di2pose_lib.evaluation.predictors import FeaturePredictor
+from di2pose_lib.evaluation.protocols import spread_rows
+from di2pose_lib.tokens.tokenizer import PoseTokenizer
+from studies.protocol_runs import ATTACKED, DRAWS, FRESH_DRAWS
 
 ROOT = Path(__file__).resolve().parent.parent
 PARAMS = "params.yaml"

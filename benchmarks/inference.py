@@ -16,12 +16,12 @@ from pathlib import Path
 import torch
 from machine import machine
 
-from di2pose_lib.config_file import load_config
-from di2pose_lib.diffusion_training import make_denoiser, make_schedule
-from di2pose_lib.encoder import ImageEncoder
-from di2pose_lib.sampler import sample
-from di2pose_lib.step_choice import PER_POSE, RANDOM
-from di2pose_lib.tokenizer import PoseTokenizer
+from di2pose_lib.base.config_file import load_config
+from di2pose_lib.diffusion.sampler import sample
+from di2pose_lib.diffusion.training import make_denoiser, make_schedule
+from di2pose_lib.encoder.image_encoder import ImageEncoder
+from di2pose_lib.tokens.tokenizer import PoseTokenizer
+from studies.step_choice import PER_POSE, RANDOM
 
 ROOT = Path(__file__).resolve().parent.parent
 STEPS = (1, 2, 4, 8, 16, 25, 50, 100)

@@ -23,8 +23,8 @@ sys.path.insert(0, str(ROOT / "tests"))
 from dense_loss import dense_loss  # noqa: E402
 from machine import keep, machine  # noqa: E402
 
-from di2pose_lib.losses import diffusion_loss  # noqa: E402
-from di2pose_lib.transitions import OccludeReplaceSchedule, q_sample  # noqa: E402
+from di2pose_lib.diffusion.losses import diffusion_loss  # noqa: E402
+from di2pose_lib.diffusion.transitions import OccludeReplaceSchedule, q_sample  # noqa: E402
 
 B, N, C, S = 8, 100, 4375, 100
 TURNS = 201  # the first warms up

@@ -12,15 +12,15 @@ from pathlib import Path
 
 import torch
 
-from di2pose_lib import machine as library
-from di2pose_lib import surroundings
+from di2pose_lib.base import machine as library
+from di2pose_lib.base import surroundings
 
 
 def machine():
     """What the times depend on, for JSON: no name of a host, no path.
 
     Returns:
-        a dict: what `di2pose_lib.machine` tells (`cpu`, `vectors`, `threads` and, where there
+        a dict: what `di2pose_lib.base.machine` tells (`cpu`, `vectors`, `threads` and, where there
         is one, `gpu`); `cores`, those that this process may use; `memory_gib`; versions `torch` and
         `python`.
     """

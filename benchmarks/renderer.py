@@ -17,9 +17,9 @@ import time
 import torch
 from machine import machine
 
-from di2pose_lib import camera
-from di2pose_lib.appearance import sample_appearance, sample_occluders
-from di2pose_lib.render import render
+from di2pose_lib.data import camera
+from di2pose_lib.data.appearance import sample_appearance, sample_occluders
+from di2pose_lib.data.render import render
 
 # x to the right, y down, z forward, metres from the pelvis: a person who faces the camera.
 STANDING = (

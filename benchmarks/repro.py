@@ -16,7 +16,7 @@ from pathlib import Path
 
 from machine import machine
 
-from di2pose_lib.files import is_there
+from di2pose_lib.base.files import is_there
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -24,11 +24,11 @@ from pathlib import Path
 PARENT = os.getppid()  # before the imports that take seconds: DVC may be killed meanwhile
 
 # ruff: noqa: E402
-from di2pose_lib import surroundings
-from di2pose_lib.checks import require
-from di2pose_lib.config_file import load_config
-from di2pose_lib.files import read_json, write_text
-from di2pose_lib.project import PARAMS_VARIABLE, STAGE_VARIABLE, Pipeline, project_root
+from di2pose_lib.base import surroundings
+from di2pose_lib.base.checks import require
+from di2pose_lib.base.config_file import load_config
+from di2pose_lib.base.files import read_json, write_text
+from di2pose_lib.base.project import PARAMS_VARIABLE, STAGE_VARIABLE, Pipeline, project_root
 
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 TEMPORARY_METADATA = ("execution", "papermill", "trusted", "collapsed", "scrolled")

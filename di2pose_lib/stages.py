@@ -10,14 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from di2pose_lib.config_file import to_dict
-from di2pose_lib.dataset import SPLITS, PoseDataset
-from di2pose_lib.diffusion_training import make_denoiser, make_schedule, train_denoiser
-from di2pose_lib.encoder import ImageEncoder, checkpoint_digests
-from di2pose_lib.encoder_training import encode_images, train_encoder, write_features
-from di2pose_lib.estimators import PoseModel
-from di2pose_lib.evaluation import CONDITIONS, Prediction, evaluation_rows, predict, summary
-from di2pose_lib.files import (
+from di2pose_lib.base.config_file import to_dict
+from di2pose_lib.base.files import (
     is_there,
     load_tensors,
     read_json,
@@ -25,14 +19,22 @@ from di2pose_lib.files import (
     write_json,
     write_text,
 )
-from di2pose_lib.machine import machine
-from di2pose_lib.precision import compute_in
-from di2pose_lib.preparation import prepare_dataset
-from di2pose_lib.seeding import seed_for
-from di2pose_lib.source_record import check_record
-from di2pose_lib.sources import open_source
-from di2pose_lib.tokenizer import PoseTokenizer
-from di2pose_lib.tokenizer_training import train_tokenizer
+from di2pose_lib.base.machine import machine
+from di2pose_lib.base.precision import compute_in
+from di2pose_lib.base.seeding import seed_for
+from di2pose_lib.data.dataset import SPLITS, PoseDataset
+from di2pose_lib.data.preparation import prepare_dataset
+from di2pose_lib.data.source_record import check_record
+from di2pose_lib.data.sources import open_source
+from di2pose_lib.diffusion.training import make_denoiser, make_schedule, train_denoiser
+from di2pose_lib.encoder.image_encoder import ImageEncoder, checkpoint_digests
+from di2pose_lib.encoder.training import encode_images, train_encoder, write_features
+from di2pose_lib.evaluation import protocols
+from di2pose_lib.evaluation.contenders import References, di2pose_contenders
+from di2pose_lib.evaluation.estimators import PoseModel
+from di2pose_lib.evaluation.measure import CONDITIONS, Prediction, evaluation_rows, predict, summary
+from di2pose_lib.tokens.tokenizer import PoseTokenizer
+from di2pose_lib.tokens.training import train_tokenizer
 
 WEIGHTS = "weights.safetensors"
 
@@ -236,6 +238,15 @@ def evaluation(pipeline):
         write_json(pipeline.results / "evaluation.json", rows)
         write_json(pipeline.results / "evaluation_summary.json", summary(rows))
     return predictions, rows
+
+
+def tested(pipeline):
+    """The `Tested` of a pipeline: Di2Pose and the baselines; trains what is missing."""
+    encoder, data = image_encoder(pipeline).model, prepared_data(pipeline)
+    features = train_features(pipeline, encoder, data["train"])
+    model = pose_model(pipeline)
+    references = References(data["train"], features, encoder, model.tokenizer)
+    return protocols.Tested(pipeline.config, data, di2pose_contenders(encoder, model), references)
 
 
 @torch.no_grad()

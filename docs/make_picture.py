@@ -9,10 +9,11 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 
-from di2pose_lib import project, stages
-from di2pose_lib.encoder_training import encode_images
-from di2pose_lib.seeding import generator_for
-from di2pose_lib.skeleton import BONES
+from di2pose_lib import stages
+from di2pose_lib.base import project
+from di2pose_lib.base.seeding import generator_for
+from di2pose_lib.base.skeleton import BONES
+from di2pose_lib.encoder.training import encode_images
 
 NUM_HYPOTHESES = 8
 TRUTH, MEAN = "#222222", "#d55e00"

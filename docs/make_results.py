@@ -9,40 +9,37 @@ notebook 01 compares it with.
 import csv
 from pathlib import Path
 
-from di2pose_lib import (
+from di2pose_lib.base import surroundings
+from di2pose_lib.base.config import SOURCES
+from di2pose_lib.base.config_file import load_config
+from di2pose_lib.base.files import is_there, read_json, write_json, write_text
+from di2pose_lib.base.project import results_folder
+from di2pose_lib.evaluation import estimators, inpainting, measure, step_curve
+from di2pose_lib.evaluation.advocc_search import COARSE_TO_FINE
+from di2pose_lib.evaluation.conditions import of_action
+from di2pose_lib.evaluation.result_tables import chosen, shown
+from di2pose_lib.figures.training import markdown_table
+from studies import (
     ablation_runs,
     ablation_tables,
     ablations,
-    estimators,
-    evaluation,
-    inpainting_evaluation,
     ledger,
     ledger_tables,
     reproduction,
     step_choice,
-    step_curve,
-    surroundings,
 )
-from di2pose_lib.advocc_search import COARSE_TO_FINE
-from di2pose_lib.conditions import of_action
-from di2pose_lib.config import SOURCES
-from di2pose_lib.config_file import load_config
-from di2pose_lib.figures_training import markdown_table
-from di2pose_lib.files import is_there, read_json, write_json, write_text
-from di2pose_lib.project import results_folder
-from di2pose_lib.result_tables import chosen, shown
 
 ROOT = Path(__file__).resolve().parent.parent
 ROWS = (
-    (evaluation.MEAN_POSE, "mean"),
-    (evaluation.NEIGHBOUR, "copy"),
-    (evaluation.DI2POSE, estimators.CHAIN),
-    (evaluation.DI2POSE, estimators.ONE_SAMPLE),
-    (evaluation.DI2POSE, estimators.MEAN),
-    (evaluation.DI2POSE, estimators.SOFT),
-    (evaluation.DI2POSE, estimators.BEST),
-    (evaluation.SHUFFLED, estimators.SOFT),
-    (evaluation.TOKENIZER, evaluation.RECONSTRUCTION),
+    (measure.MEAN_POSE, "mean"),
+    (measure.NEIGHBOUR, "copy"),
+    (measure.DI2POSE, estimators.CHAIN),
+    (measure.DI2POSE, estimators.ONE_SAMPLE),
+    (measure.DI2POSE, estimators.MEAN),
+    (measure.DI2POSE, estimators.SOFT),
+    (measure.DI2POSE, estimators.BEST),
+    (measure.SHUFFLED, estimators.SOFT),
+    (measure.TOKENIZER, measure.RECONSTRUCTION),
 )
 COLUMNS = (
     ("synthetic", "synthetic, clean", "clean"),
@@ -95,8 +92,8 @@ def besides():
 
 def _known_joints():
     each = []
-    for case in inpainting_evaluation.CASES:
-        protocol = inpainting_evaluation.protocol_of(case)
+    for case in inpainting.CASES:
+        protocol = inpainting.protocol_of(case)
         for data in SOURCES:
             found = {
                 row["estimator"]: f"{row['mean']:+.1f} [{row['ci95_low']:+.1f}, "
@@ -105,8 +102,8 @@ def _known_joints():
                 if row["protocol"] == protocol
             }
             if found:
-                unknown = found[inpainting_evaluation.WORSE_THAN_SAMPLE]
-                known = found[inpainting_evaluation.WORSE_THAN_TOKENIZER]
+                unknown = found[inpainting.WORSE_THAN_SAMPLE]
+                known = found[inpainting.WORSE_THAN_TOKENIZER]
                 each.append(f"{case}, {data}: {unknown} and {known}")
     line = (
         "* Inpainting (notebook 09), given some joints: the unknown joints' error beside one "

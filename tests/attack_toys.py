@@ -2,7 +2,7 @@
 
 import torch
 
-from di2pose_lib.seeding import generator_for
+from di2pose_lib.base.seeding import generator_for
 
 SIZE = (64, 48)
 

@@ -1,6 +1,6 @@
 """Made-up files of the CMU database: a skeleton (ASF) and motions (BVH) of one body."""
 
-from di2pose_lib.mocap_skeleton import END_SITES, HIERARCHY
+from di2pose_lib.data.mocap_skeleton import END_SITES, HIERARCHY
 
 # Offsets of a made-up body in file units, facing +z, left on +x, y up.
 OFFSETS = {

@@ -49,7 +49,7 @@ def write(tmp_path):
 
 def pytest_configure(config):
     """Refuse to test another checkout's library, and to test without assertions."""
-    from di2pose_lib import surroundings
+    from di2pose_lib.base import surroundings
 
     try:
         surroundings.check(config.rootpath)

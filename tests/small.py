@@ -2,8 +2,8 @@
 
 import torch
 
-from di2pose_lib.config import OptimizerConfig
-from di2pose_lib.dataset import FIELDS, PoseDataset, SplitWriter
+from di2pose_lib.base.config import OptimizerConfig
+from di2pose_lib.data.dataset import FIELDS, PoseDataset, SplitWriter
 
 SIZE = (8, 6)  # height and width in pixels
 

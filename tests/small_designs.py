@@ -2,7 +2,7 @@
 
 import torch
 
-from di2pose_lib.tokenizer_designs import DesignedTokenizer, TokenizerDesign
+from di2pose_lib.tokens.designs import DesignedTokenizer, TokenizerDesign
 
 SIZES = {
     "num_tokens": 9,

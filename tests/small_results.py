@@ -3,10 +3,10 @@
 import json
 import shutil
 
-from di2pose_lib.ablation_runs import PARAMS, Run
-from di2pose_lib.conditions import of_action
-from di2pose_lib.config_file import load_config
-from di2pose_lib.project import project_root, results_folder
+from di2pose_lib.base.config_file import load_config
+from di2pose_lib.base.project import project_root, results_folder
+from di2pose_lib.evaluation.conditions import of_action
+from studies.ablation_runs import PARAMS, Run
 
 SOURCES = ("synthetic", "mocap")
 

@@ -5,13 +5,13 @@ import json
 import pytest
 from test_ablations import BASE
 
-from di2pose_lib import ablation_runs, ablation_tables, ablation_times, ablations
-from di2pose_lib.ablation_runs import Run, main, planned
-from di2pose_lib.ablation_tables import compared, finished_rows, mean_curves, row_error
-from di2pose_lib.config_file import load_config
-from di2pose_lib.machine import machine
-from di2pose_lib.project import project_root
-from di2pose_lib.step_curve import ERRORS, WAYS, fewest_steps
+from di2pose_lib.base.config_file import load_config
+from di2pose_lib.base.machine import machine
+from di2pose_lib.base.project import project_root
+from di2pose_lib.evaluation.step_curve import ERRORS, WAYS, fewest_steps
+from studies import ablation_runs, ablation_tables, ablation_times, ablations
+from studies.ablation_runs import Run, main, planned
+from studies.ablation_tables import compared, finished_rows, mean_curves, row_error
 
 TINY = {
     "data.train_sequences": 8,
@@ -91,7 +91,7 @@ def curve_row(root):
 def at(root, monkeypatch):
     """`compared` and `finished_rows` read the toy parameters."""
     tiny = ablations.changed(BASE, TINY)
-    monkeypatch.setattr("di2pose_lib.ablation_tables.load_config", lambda path: tiny)
+    monkeypatch.setattr("studies.ablation_tables.load_config", lambda path: tiny)
     (root / "paper").mkdir(exist_ok=True)
     name = "di2pose_table3_ablations_h36m_mm.csv"
     (root / "paper" / name).write_bytes((project_root() / "paper" / name).read_bytes())

@@ -6,10 +6,11 @@ import pytest
 import torch
 from small_results import empty_root, put_run
 
-from di2pose_lib import ablations, estimators
-from di2pose_lib.ablation_tables import claims, markdown_details, weighted_errors
-from di2pose_lib.seed_statistics import SeedErrors, combined_interval
-from di2pose_lib.seeding import generator_for
+from di2pose_lib.base.seeding import generator_for
+from di2pose_lib.evaluation import estimators
+from di2pose_lib.evaluation.seed_statistics import SeedErrors, combined_interval
+from studies import ablations
+from studies.ablation_tables import claims, markdown_details, weighted_errors
 
 SOURCE = "synthetic"
 USE = {"codes_used_share": 0.5, "code_perplexity": 20.0}

@@ -4,14 +4,14 @@ import json
 
 import pytest
 
-from di2pose_lib import ablations
-from di2pose_lib.ablation_runs import PARAMS, SEEDS, Run, planned
-from di2pose_lib.ablation_tables import paper_numbers
-from di2pose_lib.config_file import load_config, to_dict
-from di2pose_lib.project import project_root
-from di2pose_lib.tokenizer import PoseTokenizer
-from di2pose_lib.tokenizer_designs import design_size
-from di2pose_lib.training import num_training_steps
+from di2pose_lib.base.config_file import load_config, to_dict
+from di2pose_lib.base.project import project_root
+from di2pose_lib.base.training import num_training_steps
+from di2pose_lib.tokens.designs import design_size
+from di2pose_lib.tokens.tokenizer import PoseTokenizer
+from studies import ablations
+from studies.ablation_runs import PARAMS, SEEDS, Run, planned
+from studies.ablation_tables import paper_numbers
 
 BASE = load_config(project_root() / PARAMS)
 

@@ -4,12 +4,12 @@ import pytest
 import torch
 from small import make_split
 
-from di2pose_lib import protocols
-from di2pose_lib.action_rows import MEAN_OF_ACTIONS, action_rows, of_action
-from di2pose_lib.config_file import load_config
-from di2pose_lib.contenders import Contender
-from di2pose_lib.evaluation import EXCHANGED
-from di2pose_lib.project import project_root
+from di2pose_lib.base.config_file import load_config
+from di2pose_lib.base.project import project_root
+from di2pose_lib.evaluation import protocols
+from di2pose_lib.evaluation.contenders import Contender
+from di2pose_lib.evaluation.measure import EXCHANGED
+from studies.action_rows import MEAN_OF_ACTIONS, action_rows, of_action
 
 COUNT = 6
 

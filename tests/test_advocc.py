@@ -7,12 +7,19 @@ import pytest
 import torch
 from attack_toys import SIZE, ToyPredictor, WhiteTextures, toy_joints, toy_pose
 
-from di2pose_lib import advocc
-from di2pose_lib.advocc import METRICS, Attack, Target, clean_errors, drawn_errors, replay
-from di2pose_lib.advocc_search import coarse_to_fine, full_search
-from di2pose_lib.metrics import mpjpe_mm
-from di2pose_lib.patch_grid import paste, patch_grid
-from di2pose_lib.textures import open_textures
+from di2pose_lib.base.metrics import mpjpe_mm
+from di2pose_lib.data.textures import open_textures
+from di2pose_lib.evaluation import advocc
+from di2pose_lib.evaluation.advocc import (
+    METRICS,
+    Attack,
+    Target,
+    clean_errors,
+    drawn_errors,
+    replay,
+)
+from di2pose_lib.evaluation.advocc_search import coarse_to_fine, full_search
+from di2pose_lib.evaluation.patch_grid import paste, patch_grid
 
 GRID = patch_grid(40, SIZE)
 BLACK = torch.zeros(3, *SIZE, dtype=torch.uint8)

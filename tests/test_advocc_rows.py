@@ -7,8 +7,8 @@ import torch
 from attack_toys import SIZE
 from small import make_split
 
-from di2pose_lib.advocc import METRICS
-from di2pose_lib.advocc_rows import (
+from di2pose_lib.evaluation.advocc import METRICS
+from di2pose_lib.evaluation.advocc_rows import (
     ADVOCC,
     BIAS,
     FRESH,
@@ -19,7 +19,7 @@ from di2pose_lib.advocc_rows import (
     advocc_values,
     agreement_rows,
 )
-from di2pose_lib.patch_grid import patch_grid
+from di2pose_lib.evaluation.patch_grid import patch_grid
 
 GRID = patch_grid(80, SIZE)
 

@@ -5,13 +5,13 @@ import torch
 from attack_toys import SIZE, ToyPredictor, toy_joints, toy_pose
 from small import make_split
 
-from di2pose_lib import advocc_runs
-from di2pose_lib.advocc import METRICS, Attack, replay, target
-from di2pose_lib.advocc_rows import error_table, search_agreement
-from di2pose_lib.advocc_runs import expected_cost, run
-from di2pose_lib.advocc_search import COARSE_TO_FINE, FULL, coarse_to_fine
-from di2pose_lib.patch_grid import patch_grid
-from di2pose_lib.textures import open_textures
+from di2pose_lib.data.textures import open_textures
+from di2pose_lib.evaluation.advocc import METRICS, Attack, replay, target
+from di2pose_lib.evaluation.advocc_rows import error_table, search_agreement
+from di2pose_lib.evaluation.advocc_search import COARSE_TO_FINE, FULL, coarse_to_fine
+from di2pose_lib.evaluation.patch_grid import patch_grid
+from studies import advocc_runs
+from studies.advocc_runs import expected_cost, run
 
 GRID = patch_grid(80, SIZE)
 POSE = toy_pose()

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from di2pose_lib import advocc_search
-from di2pose_lib.advocc_search import (
+from di2pose_lib.evaluation import advocc_search
+from di2pose_lib.evaluation.advocc_search import (
     BEST,
     COARSE_STEP,
     COARSE_TO_FINE,
@@ -15,7 +15,7 @@ from di2pose_lib.advocc_search import (
     full_search,
     most_positions,
 )
-from di2pose_lib.patch_grid import patch_grid
+from di2pose_lib.evaluation.patch_grid import patch_grid
 
 GRID = patch_grid(40, (64, 48))  # 28 × 20
 

@@ -5,15 +5,16 @@ import math
 import pytest
 import torch
 
-from di2pose_lib import inpainting, losses, metrics, sampler, transitions
-from di2pose_lib.config import TokenizerConfig
-from di2pose_lib.denoiser import Denoiser, DenoiserConfig
-from di2pose_lib.estimators import PoseModel
-from di2pose_lib.fsq import FSQ
-from di2pose_lib.schedule import OccludeReplaceSchedule
-from di2pose_lib.step_draws import StepDraws
-from di2pose_lib.tokenizer import PoseTokenizer, joint_shift
-from di2pose_lib.vector_quantizer import VectorQuantizer
+from di2pose_lib.base import metrics
+from di2pose_lib.base.config import TokenizerConfig
+from di2pose_lib.diffusion import inpainting, losses, sampler, transitions
+from di2pose_lib.diffusion.denoiser import Denoiser, DenoiserConfig
+from di2pose_lib.diffusion.schedule import OccludeReplaceSchedule
+from di2pose_lib.diffusion.step_draws import StepDraws
+from di2pose_lib.evaluation.estimators import PoseModel
+from di2pose_lib.tokens.fsq import FSQ
+from di2pose_lib.tokens.tokenizer import PoseTokenizer, joint_shift
+from di2pose_lib.tokens.vector_quantizer import VectorQuantizer
 
 B, N, C, S = 2, 4, 9, 6
 

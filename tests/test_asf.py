@@ -1,7 +1,7 @@
 import pytest
 from cmu_files import ASF
 
-from di2pose_lib.asf import BONES, read_asf
+from di2pose_lib.data.asf import BONES, read_asf
 
 
 def test_the_bones_of_a_skeleton_file_are_direction_times_length(write):

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from di2pose_lib.baselines import camera_azimuth, mean_pose_per_camera, nearest_neighbour
-from di2pose_lib.camera import ring_positions
+from di2pose_lib.data.camera import ring_positions
+from di2pose_lib.evaluation.baselines import camera_azimuth, mean_pose_per_camera, nearest_neighbour
 
 
 def random_features(count, seed, tokens=4, width=5):

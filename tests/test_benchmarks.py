@@ -10,12 +10,12 @@ import pytest
 import torch
 from attack_toys import SIZE, ToyPredictor, WhiteTextures, toy_joints, toy_pose
 
-from di2pose_lib import step_choice
-from di2pose_lib.advocc import Attack, Target
-from di2pose_lib.advocc_rows import error_table
-from di2pose_lib.advocc_search import COARSE_TO_FINE, FULL, SEARCHES, coarse_to_fine
-from di2pose_lib.ledger_results import BENCHMARK_FILE, Results
-from di2pose_lib.patch_grid import patch_grid
+from di2pose_lib.evaluation.advocc import Attack, Target
+from di2pose_lib.evaluation.advocc_rows import error_table
+from di2pose_lib.evaluation.advocc_search import COARSE_TO_FINE, FULL, SEARCHES, coarse_to_fine
+from di2pose_lib.evaluation.patch_grid import patch_grid
+from studies import step_choice
+from studies.ledger_results import BENCHMARK_FILE, Results
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 SMOKE = "pipelines/smoke/params.yaml"

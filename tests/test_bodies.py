@@ -3,8 +3,8 @@ import math
 import pytest
 import torch
 
-from di2pose_lib import bodies
-from di2pose_lib.skeleton import BONES, FLIP, JOINT_NAMES, NUM_JOINTS, bone_lengths
+from di2pose_lib.base.skeleton import BONES, FLIP, JOINT_NAMES, NUM_JOINTS, bone_lengths
+from di2pose_lib.data import bodies
 
 BODY = bodies.make_subject("S1", seed=0)
 J = {name: index for index, name in enumerate(JOINT_NAMES)}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from di2pose_lib import bvh
+from di2pose_lib.data import bvh
 
 # A root, an arm of two joints that points along x, and a tip.
 TINY = """HIERARCHY

@@ -6,7 +6,7 @@ import statistics
 import pytest
 import torch
 
-from di2pose_lib.calibration import (
+from di2pose_lib.evaluation.calibration import (
     FEWEST_TO_RANK,
     calibrated_error,
     coverage,

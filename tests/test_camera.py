@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from di2pose_lib.camera import crop_intrinsics, look_at, project, ring_positions, to_camera
+from di2pose_lib.data.camera import crop_intrinsics, look_at, project, ring_positions, to_camera
 
 
 def vectors(*rows):

@@ -3,10 +3,11 @@
 import pytest
 import torch
 
-from di2pose_lib import failures, metrics, plausibility, proper_scores
-from di2pose_lib.checks import check_pose, check_range, check_tensor, require
-from di2pose_lib.config import TokenizerConfig
-from di2pose_lib.tokenizer import PoseTokenizer
+from di2pose_lib.base import metrics
+from di2pose_lib.base.checks import check_pose, check_range, check_tensor, require
+from di2pose_lib.base.config import TokenizerConfig
+from di2pose_lib.evaluation import failures, plausibility, proper_scores
+from di2pose_lib.tokens.tokenizer import PoseTokenizer
 
 
 def test_a_tensor_that_fits_gives_its_letters():

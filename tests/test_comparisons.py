@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from di2pose_lib.comparisons import (
+from di2pose_lib.evaluation.comparisons import (
     T_QUANTILES,
     SeedInterval,
     corrected,

@@ -4,8 +4,8 @@ import pytest
 import torch
 from small import make_split
 
-from di2pose_lib.conditions import check_poses, condition_of, joint_rows, result_row
-from di2pose_lib.statistics import cluster_bootstrap
+from di2pose_lib.evaluation.conditions import check_poses, condition_of, joint_rows, result_row
+from di2pose_lib.evaluation.statistics import cluster_bootstrap
 
 ROW_KEYS = ["protocol", "level", "method", "estimator", "joints", "metric"]
 ROW_KEYS += ["mean", "ci95_low", "ci95_high", "seeds", "n", "clusters"]

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from di2pose_lib import config_file
-from di2pose_lib.files import fingerprint
+from di2pose_lib.base import config_file
+from di2pose_lib.base.files import fingerprint
 
 SMOKE = Path(__file__).resolve().parents[1] / "pipelines" / "smoke" / "params.yaml"
 VALUES = YAML(typ="safe", pure=True).load(SMOKE.read_text(encoding="utf-8"))

@@ -7,14 +7,15 @@ import torch
 from small import make_split
 from torch import nn
 
-from di2pose_lib import contenders, evaluation, occlusions, protocols
-from di2pose_lib.config_file import load_config
-from di2pose_lib.contenders import Contender, References, answers, di2pose_contenders
-from di2pose_lib.estimators import BEST, CHAIN, MEAN, ONE_SAMPLE, SOFT
-from di2pose_lib.predictors import JOINTS_2D
-from di2pose_lib.project import project_root
-from di2pose_lib.seeding import seed_for
-from di2pose_lib.visibility import COVERED
+from di2pose_lib.base.config_file import load_config
+from di2pose_lib.base.project import project_root
+from di2pose_lib.base.seeding import seed_for
+from di2pose_lib.data import occlusions
+from di2pose_lib.evaluation import contenders, measure, protocols
+from di2pose_lib.evaluation.contenders import Contender, References, answers, di2pose_contenders
+from di2pose_lib.evaluation.estimators import BEST, CHAIN, MEAN, ONE_SAMPLE, SOFT
+from di2pose_lib.evaluation.predictors import JOINTS_2D
+from di2pose_lib.evaluation.visibility import COVERED
 
 COUNT = 12
 
@@ -90,7 +91,7 @@ def test_algorithm_2_takes_part_where_the_sampler_leaves_the_chain(follows):
     model = SimpleNamespace(schedule=schedule, follows_chain=follows, along_chain=lambda: chain)
     found = {c.estimator: c for c in di2pose_contenders(ToyEncoder(), model)}
     assert (CHAIN in found) is not follows
-    assert {c.method for c in found.values()} == {evaluation.DI2POSE}
+    assert {c.method for c in found.values()} == {measure.DI2POSE}
     assert {e for e, c in found.items() if c.in_detail} == {SOFT, ONE_SAMPLE if follows else CHAIN}
     own = found[ONE_SAMPLE]
     assert own.predictor.model is model
@@ -105,12 +106,12 @@ def test_references_are_the_nearest_neighbour_the_mean_pose_and_the_tokenizer(tm
     features = torch.arange(5.0).view(-1, 1, 1)
     found = References(train, lambda rows: features[rows], ToyEncoder(), lambda pose: pose + 1)
     mean, nearest = found.of_images(images, train.take("camera_position")[:2])
-    assert (mean.method, nearest.method) == (evaluation.MEAN_POSE, evaluation.NEIGHBOUR)
+    assert (mean.method, nearest.method) == (measure.MEAN_POSE, measure.NEIGHBOUR)
     pose = train.take("pose")
     assert torch.equal(nearest.pose, pose[[3, 0]])
     torch.testing.assert_close(mean.pose, pose.mean(dim=0).expand(2, -1, -1))
     (rebuilt,) = found.of_truth(pose)
-    assert rebuilt.method == evaluation.TOKENIZER and torch.equal(rebuilt.pose, pose + 1)
+    assert rebuilt.method == measure.TOKENIZER and torch.equal(rebuilt.pose, pose + 1)
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from di2pose_lib import dataset
-from di2pose_lib.dataset import FIELDS, PoseDataset, SplitWriter, check_disjoint
+from di2pose_lib.data import dataset
+from di2pose_lib.data.dataset import FIELDS, PoseDataset, SplitWriter, check_disjoint
 
 SIZE = (8, 6)
 META = {"source": "synthetic", "split": "train", "subjects": ["S1", "S5"], "actions": ["Eating"]}

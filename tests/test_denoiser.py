@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from di2pose_lib.denoiser import AdaLN, Block, Denoiser, DenoiserConfig
-from di2pose_lib.fsq import FSQ
+from di2pose_lib.diffusion.denoiser import AdaLN, Block, Denoiser, DenoiserConfig
+from di2pose_lib.tokens.fsq import FSQ
 
 SMALL = {
     "num_codes": 12,

@@ -8,15 +8,18 @@ from fake_cuda import CUDA, FakeCuda
 from small import make_split
 from torch import nn
 
-from di2pose_lib import diffusion_training, losses, stages, training
-from di2pose_lib.config_file import config_from_dict, load_config, to_dict
-from di2pose_lib.dataset import SPLITS
-from di2pose_lib.denoiser import Denoiser, DenoiserConfig
-from di2pose_lib.inpainting import inpaint
-from di2pose_lib.losses import diffusion_loss, elbo
-from di2pose_lib.project import Pipeline
-from di2pose_lib.sampler import sample
-from di2pose_lib.transitions import OccludeReplaceSchedule, q_sample
+from di2pose_lib import stages
+from di2pose_lib.base import training
+from di2pose_lib.base.config_file import config_from_dict, load_config, to_dict
+from di2pose_lib.base.project import Pipeline
+from di2pose_lib.data.dataset import SPLITS
+from di2pose_lib.diffusion import losses
+from di2pose_lib.diffusion import training as diffusion_training
+from di2pose_lib.diffusion.denoiser import Denoiser, DenoiserConfig
+from di2pose_lib.diffusion.inpainting import inpaint
+from di2pose_lib.diffusion.losses import diffusion_loss, elbo
+from di2pose_lib.diffusion.sampler import sample
+from di2pose_lib.diffusion.transitions import OccludeReplaceSchedule, q_sample
 
 SMOKE = Path(__file__).resolve().parents[1] / "pipelines" / "smoke" / "params.yaml"
 CODES, TOKENS, STEPS = 30, 5, 8

@@ -8,17 +8,17 @@ import torch
 from small import optimizer
 from torch import nn
 
-from di2pose_lib import diffusion_training
-from di2pose_lib.denoiser import Denoiser, DenoiserConfig
-from di2pose_lib.diffusion_training import (
+from di2pose_lib.diffusion import training as diffusion_training
+from di2pose_lib.diffusion.denoiser import Denoiser, DenoiserConfig
+from di2pose_lib.diffusion.step_draws import StepDraws
+from di2pose_lib.diffusion.training import (
     compile_blocks,
     make_denoiser,
     make_schedule,
     train_denoiser,
 )
-from di2pose_lib.fsq import FSQ
-from di2pose_lib.step_draws import StepDraws
-from di2pose_lib.transitions import OccludeReplaceSchedule
+from di2pose_lib.diffusion.transitions import OccludeReplaceSchedule
+from di2pose_lib.tokens.fsq import FSQ
 
 CODES, TOKENS, STEPS = 6, 3, 5
 OCCLUDE_ONLY = OccludeReplaceSchedule(CODES, STEPS, 1.0, 0.0)

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from di2pose_lib import draws
-from di2pose_lib.sampler import sample
-from di2pose_lib.transitions import OccludeReplaceSchedule, q_sample
+from di2pose_lib.diffusion import draws
+from di2pose_lib.diffusion.sampler import sample
+from di2pose_lib.diffusion.transitions import OccludeReplaceSchedule, q_sample
 
 
 def generators(*seeds):

@@ -6,9 +6,9 @@ import math
 import pytest
 import torch
 
-from di2pose_lib import encoder as module
-from di2pose_lib.config import EncoderConfig, OptimizerConfig
-from di2pose_lib.encoder import (
+from di2pose_lib.base.config import EncoderConfig, OptimizerConfig
+from di2pose_lib.encoder import image_encoder as module
+from di2pose_lib.encoder.image_encoder import (
     HeatmapHead,
     ImageEncoder,
     checkpoint_digests,

@@ -6,10 +6,10 @@ import torch
 from small import SIZE, make_split, optimizer
 from torch import nn
 
-from di2pose_lib import encoder_training
-from di2pose_lib.config import EncoderConfig
-from di2pose_lib.encoder import ImageEncoder, heatmap_loss
-from di2pose_lib.encoder_training import (
+from di2pose_lib.base.config import EncoderConfig
+from di2pose_lib.encoder import training as encoder_training
+from di2pose_lib.encoder.image_encoder import ImageEncoder, heatmap_loss
+from di2pose_lib.encoder.training import (
     encode_images,
     joint_errors_px,
     train_encoder,

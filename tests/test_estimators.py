@@ -5,13 +5,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from di2pose_lib import estimators
-from di2pose_lib.config import TokenizerConfig
-from di2pose_lib.denoiser import Denoiser, DenoiserConfig
-from di2pose_lib.estimators import ARGMAX, BEST, MEAN, ONE_SAMPLE, SOFT, PoseModel
-from di2pose_lib.metrics import mpjpe_mm
-from di2pose_lib.tokenizer import PoseTokenizer
-from di2pose_lib.transitions import OccludeReplaceSchedule
+from di2pose_lib.base.config import TokenizerConfig
+from di2pose_lib.base.metrics import mpjpe_mm
+from di2pose_lib.diffusion.denoiser import Denoiser, DenoiserConfig
+from di2pose_lib.diffusion.transitions import OccludeReplaceSchedule
+from di2pose_lib.evaluation import estimators
+from di2pose_lib.evaluation.estimators import ARGMAX, BEST, MEAN, ONE_SAMPLE, SOFT, PoseModel
+from di2pose_lib.tokens.tokenizer import PoseTokenizer
 
 CODES, TOKENS, STEPS = 5, 2, 10
 SCHEDULE = OccludeReplaceSchedule(CODES, STEPS)

@@ -7,10 +7,10 @@ import torch
 from small import make_split
 from torch import nn
 
-from di2pose_lib import evaluation
-from di2pose_lib.estimators import ARGMAX, BEST, CHAIN, MEAN, ONE_SAMPLE, SOFT
-from di2pose_lib.evaluation import Prediction, evaluation_rows, find, joint_errors, summary
-from di2pose_lib.metrics import pa_mpjpe_mm
+from di2pose_lib.base.metrics import pa_mpjpe_mm
+from di2pose_lib.evaluation import measure
+from di2pose_lib.evaluation.estimators import ARGMAX, BEST, CHAIN, MEAN, ONE_SAMPLE, SOFT
+from di2pose_lib.evaluation.measure import Prediction, evaluation_rows, find, joint_errors, summary
 
 ROW_KEYS = {  # of a row as it is written, before the machine; `stages` adds data and scale
     *("data", "scale", "method", "estimator", "occlusion", "joints", "action", "metric"),
@@ -166,7 +166,7 @@ def test_another_seed_draws_other_intervals_around_the_same_means(tmp_path):
 @pytest.mark.parametrize(("people", "kind"), [(2, "recording"), (9, "recording"), (10, "subject")])
 def test_subjects_are_resampled_and_recordings_where_subjects_are_few(tmp_path, people, kind):
     dataset = make_split(tmp_path / "test", 20, [f"T{n:02d}" for n in range(people)])
-    got, clusters = evaluation.clusters_of(dataset)
+    got, clusters = measure.clusters_of(dataset)
     assert got == kind and clusters.dtype == torch.int64
     assert torch.equal(clusters, dataset.take(kind).long())
 
@@ -215,11 +215,11 @@ DI2POSE_ESTIMATORS = (ONE_SAMPLE, ARGMAX, MEAN, SOFT, BEST)
 
 
 def test_the_summary_holds_every_method_clean_and_with_occluders():
-    methods = {"mean_pose": (evaluation.MEAN_POSE, "mean")}
-    methods["nearest_neighbour"] = (evaluation.NEIGHBOUR, "copy")
+    methods = {"mean_pose": (measure.MEAN_POSE, "mean")}
+    methods["nearest_neighbour"] = (measure.NEIGHBOUR, "copy")
     names = {"one_sample": ONE_SAMPLE, "argmax": ARGMAX}
     names |= {"mean_of_samples": MEAN, "soft_decoding": SOFT}
-    methods |= {name: (evaluation.DI2POSE, estimator) for name, estimator in names.items()}
+    methods |= {name: (measure.DI2POSE, estimator) for name, estimator in names.items()}
     rows, wanted = [], {}
     for occlusion in ("clean", "occluders"):
         for name, (method, estimator) in methods.items():
@@ -229,7 +229,7 @@ def test_the_summary_holds_every_method_clean_and_with_occluders():
     assert summary(rows) == wanted
     assert len(wanted) == 12
     chain = [
-        row(method=evaluation.DI2POSE, estimator=CHAIN, occlusion=occlusion, mean=7.0)
+        row(method=measure.DI2POSE, estimator=CHAIN, occlusion=occlusion, mean=7.0)
         for occlusion in ("clean", "occluders")
     ]
     added = {k: v for k, v in summary(rows + chain).items() if k not in wanted}
@@ -302,7 +302,7 @@ def predicted(tmp_path):
     def run(occlusion, follows_chain=True):
         model = ToyModel(follows_chain)
         features = torch.tensor([2.2, 50.0, 6.9])
-        found = evaluation.predict(
+        found = measure.predict(
             model,
             ToyEncoder(),
             test,
@@ -321,10 +321,10 @@ def test_every_method_predicts_every_image_and_the_shuffle_is_a_clean_one(predic
     run, test, _ = predicted
     clean, _ = run("clean")
     hidden, _ = run("occluders")
-    rivals = [(evaluation.MEAN_POSE, "mean"), (evaluation.NEIGHBOUR, "copy")]
-    ours = [(evaluation.DI2POSE, estimator) for estimator in (ONE_SAMPLE, SOFT, BEST)]
-    shuffled = [(evaluation.SHUFFLED, estimator) for estimator in (ONE_SAMPLE, SOFT)]
-    tokens = [(evaluation.TOKENIZER, evaluation.RECONSTRUCTION)]
+    rivals = [(measure.MEAN_POSE, "mean"), (measure.NEIGHBOUR, "copy")]
+    ours = [(measure.DI2POSE, estimator) for estimator in (ONE_SAMPLE, SOFT, BEST)]
+    shuffled = [(measure.SHUFFLED, estimator) for estimator in (ONE_SAMPLE, SOFT)]
+    tokens = [(measure.TOKENIZER, measure.RECONSTRUCTION)]
     assert list(clean) == rivals + ours + shuffled + tokens
     assert list(hidden) == rivals + ours
     assert all(pose.shape == (10, 17, 3) for pose in clean.values())
@@ -333,9 +333,9 @@ def test_every_method_predicts_every_image_and_the_shuffle_is_a_clean_one(predic
 
 def test_where_the_sampler_leaves_the_chain_algorithm_2_stands_beside_it(predicted):
     run, test, _ = predicted
-    for occlusion in evaluation.CONDITIONS:
+    for occlusion in measure.CONDITIONS:
         found, model = run(occlusion, follows_chain=False)
-        chain = found.pop((evaluation.DI2POSE, CHAIN))
+        chain = found.pop((measure.DI2POSE, CHAIN))
         assert list(found) == list(run(occlusion)[0])
         assert (-chain[:, 1, 0]).tolist() == list(range(10))
         assert chain[:, 2, 0].tolist() == [seed % 1000 for seed in model.draws[:10]]
@@ -346,8 +346,8 @@ def test_images_go_to_the_model_in_batches_and_come_back_in_order(predicted):
     clean, model = run("clean")
     own, other = [(4, 3), (4, 3), (2, 3)], [(4, 1), (4, 1), (2, 1)]
     assert model.batches == own + other  # (images, hypotheses): of another's image one will do
-    assert clean[evaluation.DI2POSE, SOFT][:, 1, 0].tolist() == list(range(10))
-    others = clean[evaluation.SHUFFLED, SOFT][:, 1, 0].tolist()
+    assert clean[measure.DI2POSE, SOFT][:, 1, 0].tolist() == list(range(10))
+    others = clean[measure.SHUFFLED, SOFT][:, 1, 0].tolist()
     assert sorted(others) == list(range(10))
     assert all(own != other for own, other in enumerate(others))
 
@@ -363,10 +363,10 @@ def test_the_rivals_are_the_mean_training_pose_and_the_neighbour_in_the_features
     run, _, train = predicted
     clean, _ = run("clean")
     pose = train.take("pose")
-    mean = clean[evaluation.MEAN_POSE, "mean"]
+    mean = clean[measure.MEAN_POSE, "mean"]
     torch.testing.assert_close(mean, pose.mean(dim=0).expand(10, 17, 3))
     nearest = [0, 0, 0, 0, 0, 2, 2, 2, 2, 2]  # of features 2.2, 50 and 6.9 to 0, 1, … 9
-    assert torch.equal(clean[evaluation.NEIGHBOUR, "copy"], pose[nearest])
+    assert torch.equal(clean[measure.NEIGHBOUR, "copy"], pose[nearest])
 
 
 def test_the_mean_pose_is_that_of_the_training_camera_on_the_same_side(tmp_path):
@@ -387,7 +387,7 @@ def test_the_mean_pose_is_that_of_the_training_camera_on_the_same_side(tmp_path)
         6,
         camera_position=ring([30.0, -30.0, 100.0, 200.0, 250.0, 310.0], 4.0),
     )
-    found = evaluation.predict(
+    found = measure.predict(
         ToyModel(),
         ToyEncoder(),
         test,
@@ -397,7 +397,7 @@ def test_the_mean_pose_is_that_of_the_training_camera_on_the_same_side(tmp_path)
         0,
         "occluders",
     )
-    (mean,) = [p.pose for p in found if (p.method, p.estimator) == (evaluation.MEAN_POSE, "mean")]
+    (mean,) = [p.pose for p in found if (p.method, p.estimator) == (measure.MEAN_POSE, "mean")]
     pose = train.take("pose")
     of_camera = {0: pose[0], 90: (pose[1] + pose[4]) / 2}
     of_camera |= {180: pose[2], 270: (pose[3] + pose[5]) / 2}

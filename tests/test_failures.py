@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 
-from di2pose_lib import failures
-from di2pose_lib.failures import (
+from di2pose_lib.base.metrics import mpjpe_mm
+from di2pose_lib.evaluation import failures
+from di2pose_lib.evaluation.failures import (
     DEPTH,
     HIDDEN,
     KINDS,
@@ -21,7 +22,6 @@ from di2pose_lib.failures import (
     kinds_of,
     worst_images,
 )
-from di2pose_lib.metrics import mpjpe_mm
 
 # A body that faces the camera, in the order of `skeleton.JOINT_NAMES`: its left is at x > 0.
 POSE = torch.tensor(

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from di2pose_lib import figures, figures_data
-from di2pose_lib.png import png_bytes
-from di2pose_lib.skeleton import BONES, FLIP_PAIRS, JOINT_NAMES, NUM_JOINTS
+from di2pose_lib import figures
+from di2pose_lib.base.skeleton import BONES, FLIP_PAIRS, JOINT_NAMES, NUM_JOINTS
+from di2pose_lib.figures.png import png_bytes
 
 
 def generator():
@@ -126,8 +126,8 @@ def test_figures_are_the_same_bytes_twice_of_fixed_size_and_small():
             (figures.pose_figure({"truth": some_poses(), "16": some_poses(16)}, "t"), 60_000),
             (figures.film_figure(frames, "t", truth=some_poses()), 400_000),
             (figures.image_figure(some_images(4), some_poses(4)[..., :2]), 20_000),
-            (figures_data.camera_figure(ring, some_poses(), "t"), 20_000),
-            (figures_data.joint_bars_figure({"a": torch.arange(17.0)}, "t", "mm"), 20_000),
+            (figures.camera_figure(ring, some_poses(), "t"), 20_000),
+            (figures.joint_bars_figure({"a": torch.arange(17.0)}, "t", "mm"), 20_000),
         ]
 
     for (figure, limit), (again, _) in zip(make(), make(), strict=True):
@@ -228,7 +228,7 @@ def test_every_figure_is_plain_json_without_a_kernel():
 
 def test_cameras_and_their_lines_of_sight_end_at_the_pelvis():
     joints, centres = some_poses(), some_poses()[:2] + 4
-    figure = figures_data.camera_figure({"train": centres}, joints, "t")
+    figure = figures.camera_figure({"train": centres}, joints, "t")
     trace = figure.data[-1]
     sight = np.stack([trace.x, trace.y, trace.z], axis=-1).reshape(2, 3, 3)
     assert np.allclose(sight[:, 0], centres)
@@ -236,7 +236,7 @@ def test_cameras_and_their_lines_of_sight_end_at_the_pelvis():
 
 
 def test_bars_stand_over_the_names_of_the_joints():
-    figure = figures_data.joint_bars_figure({"spread": torch.arange(17.0)}, "t", "spread (mm)")
+    figure = figures.joint_bars_figure({"spread": torch.arange(17.0)}, "t", "spread (mm)")
     assert tuple(figure.data[0].x) == JOINT_NAMES
     assert np.allclose(figure.data[0].y, np.arange(17))
     assert figure.layout.yaxis.title.text == "spread (mm)"
@@ -246,8 +246,8 @@ def test_bars_of_two_series_stand_side_by_side_unless_each_joint_has_only_one():
     values = torch.arange(17.0)
     some = torch.where(values < 5, values, torch.nan)
     others = torch.where(values < 5, torch.nan, values)
-    beside = figures_data.joint_bars_figure({"a": values, "b": some}, "t", "mm")
-    instead = figures_data.joint_bars_figure({"a": others, "b": some}, "t", "mm")
+    beside = figures.joint_bars_figure({"a": values, "b": some}, "t", "mm")
+    instead = figures.joint_bars_figure({"a": others, "b": some}, "t", "mm")
     assert (beside.layout.barmode, instead.layout.barmode) == ("group", "overlay")
 
 
@@ -281,9 +281,9 @@ def test_bars_of_two_series_stand_side_by_side_unless_each_joint_has_only_one():
             ),
             "`visible` must be bool",
         ),
-        (lambda: figures_data.camera_figure({}, some_poses(), "t"), "1 to 4 labels; got 0"),
-        (lambda: figures_data.joint_bars_figure({}, "t", "mm"), "at least one series"),
-        (lambda: figures_data.joint_bars_figure({"a": torch.zeros(3)}, "t", "mm"), "17 values"),
+        (lambda: figures.camera_figure({}, some_poses(), "t"), "1 to 4 labels; got 0"),
+        (lambda: figures.joint_bars_figure({}, "t", "mm"), "at least one series"),
+        (lambda: figures.joint_bars_figure({"a": torch.zeros(3)}, "t", "mm"), "17 values"),
         (lambda: png_bytes(some_images(1)), r"shape \(3, H, W\)"),
     ],
 )

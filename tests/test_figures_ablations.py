@@ -2,7 +2,7 @@
 
 import pytest
 
-from di2pose_lib.figures_ablations import curve_figure
+from di2pose_lib.figures.ablations import curve_figure
 
 CURVES = {
     "uniform": {"steps": [1, 10, 100], "one_sample_mm": [3.0, 2.0, 1.0]},

@@ -7,7 +7,9 @@ import torch
 
 pytest.importorskip("plotly")
 
-from di2pose_lib.figures_chain import (
+from di2pose_lib.base.skeleton import BONES
+from di2pose_lib.diffusion.transitions import OccludeReplaceSchedule, transition_matrix
+from di2pose_lib.figures.chain import (
     COLOURS,
     FATES,
     fates_figure,
@@ -19,8 +21,6 @@ from di2pose_lib.figures_chain import (
     terms_figure,
     waiting_figure,
 )
-from di2pose_lib.skeleton import BONES
-from di2pose_lib.transitions import OccludeReplaceSchedule, transition_matrix
 
 CHAIN = OccludeReplaceSchedule(4, 10, final_occlude_rate=0.8, final_replace_rate=0.2)
 SHARES = torch.tensor([[1.0, 0.0, 0.0]] * 5 + [[0.5, 0.1, 0.4]] * 2, dtype=torch.float64)
@@ -167,5 +167,6 @@ def test_refusals_name_the_argument():
 
 
 def test_the_chain_itself_needs_no_plotly():
-    code = "import sys, di2pose_lib.losses, di2pose_lib.sampler; sys.exit('plotly' in sys.modules)"
+    modules = "di2pose_lib.diffusion.losses, di2pose_lib.diffusion.sampler"
+    code = f"import sys, {modules}; sys.exit('plotly' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -10,9 +10,9 @@ import torch
 
 pytest.importorskip("plotly")
 
-from di2pose_lib.figures import INK, LEFT, MIDDLE, RIGHT
-from di2pose_lib.figures_failures import BAR_M, MOST_ROWS, gallery_figure
-from di2pose_lib.skeleton import BONES, JOINT_NAMES, bone_lengths
+from di2pose_lib.base.skeleton import BONES, JOINT_NAMES, bone_lengths
+from di2pose_lib.figures.failures import BAR_M, MOST_ROWS, gallery_figure
+from di2pose_lib.figures.poses import INK, LEFT, MIDDLE, RIGHT
 
 
 def cases(count=12, size=(64, 48)):

@@ -4,8 +4,8 @@ import torch
 
 pytest.importorskip("plotly")
 
-from di2pose_lib import figures_training as figures
-from di2pose_lib.skeleton import JOINT_NAMES
+from di2pose_lib import figures
+from di2pose_lib.base.skeleton import JOINT_NAMES
 
 HISTORY = [
     {"step": 10, "loss": 4.0, "vlb": 0.5, "aux": 3.0},

@@ -5,8 +5,8 @@ import pytest
 
 pytest.importorskip("plotly")
 
-from di2pose_lib import figures_uncertainty as figures
-from di2pose_lib.figures import LEFT, MIDDLE, RIGHT
+from di2pose_lib import figures
+from di2pose_lib.figures.poses import LEFT, MIDDLE, RIGHT
 
 CURVES = {
     "visible": [(0.25, 0.2, 0.1, 0.3), (0.5, 0.4, 0.35, 0.5), (0.75, 0.6, 0.5, 0.7)],

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from di2pose_lib import files
+from di2pose_lib.base import files
 
 
 class Interrupted(Exception):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from di2pose_lib.fsq import FSQ
+from di2pose_lib.tokens.fsq import FSQ
 
 LEVELS = [[2], [3], [4], [5], [2, 3], [4, 2, 3], [3, 5, 2, 4], [8, 6, 5], [7, 5, 5, 5, 5]]
 each_levels = pytest.mark.parametrize("levels", LEVELS, ids=str)

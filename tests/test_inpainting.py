@@ -7,12 +7,12 @@ import pytest
 import torch
 from oracle import product_matrix
 
-from di2pose_lib.config import TokenizerConfig
-from di2pose_lib.estimators import PoseModel
-from di2pose_lib.fsq import FSQ
-from di2pose_lib.inpainting import TOLERANCE, inpaint, linearise, redraw, tilt_logits
-from di2pose_lib.tokenizer import PoseTokenizer
-from di2pose_lib.transitions import OccludeReplaceSchedule, q_sample
+from di2pose_lib.base.config import TokenizerConfig
+from di2pose_lib.diffusion.inpainting import TOLERANCE, inpaint, linearise, redraw, tilt_logits
+from di2pose_lib.diffusion.transitions import OccludeReplaceSchedule, q_sample
+from di2pose_lib.evaluation.estimators import PoseModel
+from di2pose_lib.tokens.fsq import FSQ
+from di2pose_lib.tokens.tokenizer import PoseTokenizer
 
 RATES = {"default": (0.9, 0.1), "occlude only": (1.0, 0.0), "replace only": (0.0, 1.0)}
 rates = pytest.mark.parametrize("final_rates", RATES.values(), ids=RATES)
@@ -244,7 +244,7 @@ def test_a_hypothesis_depends_on_its_seed_and_number_alone(monkeypatch):
     pose_known, known = torch.cat([first, first + 0.03, first]), known.expand(3, -1)
     free = {"strength": 0.02}
     whole = inpaint(model, features, pose_known, known, [5, 6, 7], num_hypotheses=4, **free)
-    monkeypatch.setattr("di2pose_lib.inpainting.MOST_LOGITS", 1)  # one sample at a time
+    monkeypatch.setattr("di2pose_lib.diffusion.inpainting.MOST_LOGITS", 1)  # one sample at a time
     split = inpaint(model, features, pose_known, known, [5, 6, 7], num_hypotheses=2, **free)
     torch.testing.assert_close(split, whole[:, :2])
     one = (features[1:2], pose_known[1:2], known[1:2], [6])

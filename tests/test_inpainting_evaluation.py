@@ -4,12 +4,14 @@ import pytest
 import torch
 from small import make_split
 
-from di2pose_lib import inpainting_evaluation
-from di2pose_lib.config import EncoderConfig, TokenizerConfig
-from di2pose_lib.denoiser import Denoiser, DenoiserConfig
-from di2pose_lib.encoder import ImageEncoder
-from di2pose_lib.estimators import PoseModel
-from di2pose_lib.inpainting_evaluation import (
+from di2pose_lib.base.config import EncoderConfig, TokenizerConfig
+from di2pose_lib.base.skeleton import JOINT_NAMES
+from di2pose_lib.diffusion.denoiser import Denoiser, DenoiserConfig
+from di2pose_lib.diffusion.transitions import OccludeReplaceSchedule
+from di2pose_lib.encoder.image_encoder import ImageEncoder
+from di2pose_lib.evaluation import inpainting
+from di2pose_lib.evaluation.estimators import PoseModel
+from di2pose_lib.evaluation.inpainting import (
     CASES,
     INPAINTED,
     SAMPLE,
@@ -21,9 +23,7 @@ from di2pose_lib.inpainting_evaluation import (
     inpainted,
     inpainting_rows,
 )
-from di2pose_lib.skeleton import JOINT_NAMES
-from di2pose_lib.tokenizer import PoseTokenizer
-from di2pose_lib.transitions import OccludeReplaceSchedule
+from di2pose_lib.tokens.tokenizer import PoseTokenizer
 
 SIZE = (16, 16)  # of the images: 4 patches
 
@@ -128,7 +128,7 @@ def test_legs_or_what_an_image_shows_are_known(networks):
 def test_an_image_has_the_same_draws_whatever_other_images_there_are(networks, monkeypatch):
     model, encoder, splits = networks
     everything = inpainted(model, encoder, splits, "both legs", seed=3)
-    monkeypatch.setattr(inpainting_evaluation, "IMAGES", 2)
+    monkeypatch.setattr(inpainting, "IMAGES", 2)
     fewer = inpainted(model, encoder, splits, "both legs", seed=3)
     assert fewer.rows.tolist() == [0, 2]
     for name, pose in fewer.poses.items():

@@ -13,8 +13,8 @@ import pytest
 import torch
 from torch import nn
 
-from di2pose_lib import training
-from di2pose_lib.files import load_tensors
+from di2pose_lib.base import training
+from di2pose_lib.base.files import load_tensors
 
 ITEMS = torch.randn(48, 6, generator=torch.Generator().manual_seed(1))
 TOTAL = 60  # steps
@@ -93,7 +93,7 @@ def process():
     """Runs `train` in a new process; its exit code. The processes share what is imported."""
     context = multiprocessing.get_context("forkserver")
     # torch's optimizers import torch._dynamo, which takes longer than the whole training.
-    context.set_forkserver_preload(["pytest", "torch._dynamo", "di2pose_lib.training"])
+    context.set_forkserver_preload(["pytest", "torch._dynamo", "di2pose_lib.base.training"])
 
     def run(*arguments):
         child = context.Process(target=train, args=arguments)

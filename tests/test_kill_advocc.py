@@ -15,12 +15,12 @@ import torch
 from attack_toys import SIZE, ToyPredictor, toy_joints, toy_pose
 from small import make_split
 
-from di2pose_lib.advocc import Attack
-from di2pose_lib.advocc_runs import run
-from di2pose_lib.advocc_search import COARSE_TO_FINE
-from di2pose_lib.dataset import PoseDataset
-from di2pose_lib.patch_grid import patch_grid
-from di2pose_lib.textures import open_textures
+from di2pose_lib.data.dataset import PoseDataset
+from di2pose_lib.data.textures import open_textures
+from di2pose_lib.evaluation.advocc import Attack
+from di2pose_lib.evaluation.advocc_search import COARSE_TO_FINE
+from di2pose_lib.evaluation.patch_grid import patch_grid
+from studies.advocc_runs import run
 
 POSE = toy_pose()
 ROWS = [0, 2, 3, 4]
@@ -84,7 +84,7 @@ def until(happened, child):
 def process():
     """The class of processes that share what is imported."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pytest", "di2pose_lib.advocc_runs"])
+    context.set_forkserver_preload(["pytest", "studies.advocc_runs"])
     return context.Process
 
 

@@ -6,13 +6,13 @@ import re
 import pytest
 from small_results import SOURCES, clean, empty_root, put_json, put_rows, put_run, row
 
-from di2pose_lib import ablations, ledger, ledger_analogues, ledger_tables
-from di2pose_lib.advocc_rows import FRESH
-from di2pose_lib.comparisons import FAILS, HOLDS, UNDECIDED
-from di2pose_lib.estimators import SOFT
-from di2pose_lib.figures_training import markdown_table
-from di2pose_lib.ledger_analogues import STATUSES
-from di2pose_lib.project import project_root
+from di2pose_lib.base.project import project_root
+from di2pose_lib.evaluation.advocc_rows import FRESH
+from di2pose_lib.evaluation.comparisons import FAILS, HOLDS, UNDECIDED
+from di2pose_lib.evaluation.estimators import SOFT
+from di2pose_lib.figures.training import markdown_table
+from studies import ablations, ledger, ledger_analogues, ledger_tables
+from studies.ledger_analogues import STATUSES
 
 ROOT = project_root()
 

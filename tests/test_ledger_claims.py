@@ -5,11 +5,11 @@ import math
 import pytest
 from small_results import clean, empty_root, put_json, put_rows, put_run, row
 
-from di2pose_lib import ablations, ledger_analogues
-from di2pose_lib.comparisons import FAILS, HOLDS, UNDECIDED, SeedInterval
-from di2pose_lib.estimators import MEAN
-from di2pose_lib.ledger_claims import decide, selection
-from di2pose_lib.ledger_results import Results, Selection
+from di2pose_lib.evaluation.comparisons import FAILS, HOLDS, UNDECIDED, SeedInterval
+from di2pose_lib.evaluation.estimators import MEAN
+from studies import ablations, ledger_analogues
+from studies.ledger_claims import decide, selection
+from studies.ledger_results import Results, Selection
 
 RECONSTRUCTION = "reconstruction, mpjpe_mm"
 ONE_SAMPLE = (ablations.ONE_SAMPLE, ablations.ONE_SAMPLE_OCCLUDED)

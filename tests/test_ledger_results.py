@@ -5,17 +5,11 @@ import math
 import pytest
 from small_results import clean, empty_root, put_json, put_rows, put_run, row
 
-from di2pose_lib import ablations, estimators
-from di2pose_lib.comparisons import SeedInterval
-from di2pose_lib.ledger_results import (
-    PAPER_ESTIMATOR,
-    Results,
-    Selection,
-    minus,
-    negative,
-    scaled,
-)
-from di2pose_lib.project import results_folder
+from di2pose_lib.base.project import results_folder
+from di2pose_lib.evaluation import estimators
+from di2pose_lib.evaluation.comparisons import SeedInterval
+from studies import ablations
+from studies.ledger_results import PAPER_ESTIMATOR, Results, Selection, minus, negative, scaled
 
 MASK = Selection("sweeps", {"protocol": "mask", "level": 0.8})
 

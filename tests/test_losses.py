@@ -7,8 +7,8 @@ import torch
 from dense_loss import dense_loss
 from oracle import CHAINS, kl_nats, product_matrix, reachable_pairs
 
-from di2pose_lib.losses import _sum_of_logs, diffusion_loss, elbo
-from di2pose_lib.transitions import OccludeReplaceSchedule, q_sample
+from di2pose_lib.diffusion.losses import _sum_of_logs, diffusion_loss, elbo
+from di2pose_lib.diffusion.transitions import OccludeReplaceSchedule, q_sample
 
 EXACT = {"atol": 1e-12, "rtol": 1e-12}
 chains = pytest.mark.parametrize("chain", CHAINS, ids=str)

@@ -5,7 +5,7 @@ import platform
 
 import torch
 
-from di2pose_lib.machine import cpu_model, machine
+from di2pose_lib.base.machine import cpu_model, machine
 
 
 def test_results_name_the_processor_and_the_threads_of_the_run(threads, monkeypatch):

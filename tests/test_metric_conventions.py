@@ -5,10 +5,11 @@ import pytest
 import torch
 from small import make_split
 
-from di2pose_lib.conditions import condition_of
-from di2pose_lib.evaluation import Prediction
-from di2pose_lib.figures_training import markdown_table
-from di2pose_lib.metric_conventions import (
+from di2pose_lib.base.metrics import mpjpe_mm, pa_mpjpe_mm
+from di2pose_lib.base.skeleton import JOINT_NAMES
+from di2pose_lib.evaluation.conditions import condition_of
+from di2pose_lib.evaluation.measure import Prediction
+from di2pose_lib.evaluation.metric_conventions import (
     CONVENTIONS,
     FEWEST_TO_ALIGN,
     LSP_14,
@@ -21,8 +22,7 @@ from di2pose_lib.metric_conventions import (
     convention_rows,
     convention_table,
 )
-from di2pose_lib.metrics import mpjpe_mm, pa_mpjpe_mm
-from di2pose_lib.skeleton import JOINT_NAMES
+from di2pose_lib.figures.training import markdown_table
 
 J = {name: joint for joint, name in enumerate(JOINT_NAMES)}
 ALL_SEEN = torch.ones(1, 17, dtype=torch.bool)

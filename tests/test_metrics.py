@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from di2pose_lib.metrics import (
+from di2pose_lib.base.metrics import (
     joint_errors_mm,
     mean_pairwise_pa_mpjpe_mm,
     mpjpe_mm,

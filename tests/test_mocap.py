@@ -5,9 +5,9 @@ import pytest
 import torch
 from cmu_files import ASF, OFFSETS, T_POSE, cmu_text, offset_of
 
-from di2pose_lib import bvh, mocap, mocap_index, mocap_skeleton
-from di2pose_lib.skeleton import BONES, JOINT_NAMES, NUM_JOINTS, bone_lengths
-from di2pose_lib.sources import mocap_root
+from di2pose_lib.base.skeleton import BONES, JOINT_NAMES, NUM_JOINTS, bone_lengths
+from di2pose_lib.data import bvh, mocap, mocap_index, mocap_skeleton
+from di2pose_lib.data.sources import mocap_root
 
 UNIT = 0.0254 / 0.45  # metres
 

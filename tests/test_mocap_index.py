@@ -1,6 +1,6 @@
 import pytest
 
-from di2pose_lib import mocap_index
+from di2pose_lib.data import mocap_index
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 import torch
 from cmu_files import T_POSE, cmu_text
 
-from di2pose_lib import bvh, mocap_skeleton
+from di2pose_lib.data import bvh, mocap_skeleton
 
 
 def test_the_hierarchy_has_31_joints_7_ends_and_96_channels(write):

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from di2pose_lib import bodies, motions
-from di2pose_lib.metrics import pa_mpjpe_mm
-from di2pose_lib.skeleton import ACTIONS, FLIP, JOINT_NAMES, bone_lengths
+from di2pose_lib.base.metrics import pa_mpjpe_mm
+from di2pose_lib.base.skeleton import ACTIONS, FLIP, JOINT_NAMES, bone_lengths
+from di2pose_lib.data import bodies, motions
 
 BODY = bodies.make_subject("S1", seed=0)
 J = {name: index for index, name in enumerate(JOINT_NAMES)}

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from di2pose_lib.metrics import mpjpe_mm
-from di2pose_lib.occlusions import (
+from di2pose_lib.base.metrics import mpjpe_mm
+from di2pose_lib.data.occlusions import (
     CELL_ROWS,
     CROP,
     MASK,

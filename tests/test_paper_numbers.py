@@ -2,9 +2,9 @@
 
 import pytest
 
-from di2pose_lib import paper_numbers
-from di2pose_lib.paper_numbers import TABLES, numbers
-from di2pose_lib.project import project_root
+from di2pose_lib.base.project import project_root
+from studies import paper_numbers
+from studies.paper_numbers import TABLES, numbers
 
 PAPER = project_root() / "paper"
 COUNTED = {  # by hand, from the papers' pages

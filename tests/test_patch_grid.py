@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from di2pose_lib.patch_grid import counted_joints, paste, patch_grid
+from di2pose_lib.evaluation.patch_grid import counted_joints, paste, patch_grid
 
 
 def test_the_reference_has_391_and_247_positions():

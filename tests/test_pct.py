@@ -8,12 +8,12 @@ import torch
 from small import optimizer
 from small_designs import made, random_poses, seeded, small_design
 
-from di2pose_lib.config import TokenizerConfig, TokenizerStageConfig
-from di2pose_lib.metrics import mpjpe_mm, pa_mpjpe_mm
-from di2pose_lib.pct import PIXEL, PUBLISHED, PCTLoss, design_report, pct_loss
-from di2pose_lib.tokenizer_designs import DesignedTokenizer
-from di2pose_lib.tokenizer_training import augment_poses
-from di2pose_lib.training import fit
+from di2pose_lib.base.config import TokenizerConfig, TokenizerStageConfig
+from di2pose_lib.base.metrics import mpjpe_mm, pa_mpjpe_mm
+from di2pose_lib.base.training import fit
+from di2pose_lib.tokens.designs import DesignedTokenizer
+from di2pose_lib.tokens.pct import PIXEL, PUBLISHED, PCTLoss, design_report, pct_loss
+from di2pose_lib.tokens.training import augment_poses
 
 STATE = ("codes", "counts", "sums")
 

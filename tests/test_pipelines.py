@@ -20,14 +20,14 @@ from stage_modules import (
 )
 from working_tree import is_clone
 
-from di2pose_lib.config import SOURCES
-from di2pose_lib.config_file import load_config, to_dict
-from di2pose_lib.diffusion_training import make_denoiser, make_schedule
-from di2pose_lib.encoder import ImageEncoder
-from di2pose_lib.ledger import COMMANDS, LEDGER
-from di2pose_lib.project import SOURCE_PARAMS, results_folder
-from di2pose_lib.protocol_results import FILES, GALLERY
-from di2pose_lib.tokenizer import PoseTokenizer
+from di2pose_lib.base.config import SOURCES
+from di2pose_lib.base.config_file import load_config, to_dict
+from di2pose_lib.base.project import SOURCE_PARAMS, results_folder
+from di2pose_lib.diffusion.training import make_denoiser, make_schedule
+from di2pose_lib.encoder.image_encoder import ImageEncoder
+from di2pose_lib.tokens.tokenizer import PoseTokenizer
+from studies.ledger import COMMANDS, LEDGER
+from studies.protocol_results import FILES, GALLERY
 
 PARAMS = [folder / "params.yaml" for folder in PIPELINES]
 ON_DEMAND = ("ablations", "protocols", "ledger")  # with stages of their own

@@ -4,10 +4,11 @@ import pytest
 import torch
 from small import make_split
 
-from di2pose_lib import bodies
-from di2pose_lib.conditions import condition_of
-from di2pose_lib.evaluation import Prediction
-from di2pose_lib.plausibility import (
+from di2pose_lib.base.skeleton import BONES, FLIP, JOINT_NAMES
+from di2pose_lib.data import bodies
+from di2pose_lib.evaluation.conditions import condition_of
+from di2pose_lib.evaluation.measure import Prediction
+from di2pose_lib.evaluation.plausibility import (
     GROUND_TRUTH,
     LEAST_BEND_DEG,
     LIMB_ANGLES,
@@ -20,7 +21,6 @@ from di2pose_lib.plausibility import (
     own_bones,
     plausibility_rows,
 )
-from di2pose_lib.skeleton import BONES, FLIP, JOINT_NAMES
 
 BODY = bodies.make_subject("S1", seed=0)
 J = {name: joint for joint, name in enumerate(JOINT_NAMES)}

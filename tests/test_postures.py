@@ -1,5 +1,5 @@
-from di2pose_lib import postures
-from di2pose_lib.skeleton import ACTIONS
+from di2pose_lib.base.skeleton import ACTIONS
+from di2pose_lib.data import postures
 
 
 def test_every_posture_of_the_tables_is_used_and_every_range_has_a_width():

@@ -6,15 +6,15 @@ import pytest
 import torch
 from torch import nn
 
-from di2pose_lib import predictors
-from di2pose_lib.config import EncoderConfig, TokenizerConfig
-from di2pose_lib.denoiser import Denoiser, DenoiserConfig
-from di2pose_lib.encoder import ImageEncoder
-from di2pose_lib.estimators import ARGMAX, BEST, MEAN, ONE_SAMPLE, SOFT, PoseModel
-from di2pose_lib.predictors import ESTIMATORS, JOINTS_2D, FeaturePredictor, predicted
-from di2pose_lib.seeding import generator_for
-from di2pose_lib.tokenizer import PoseTokenizer
-from di2pose_lib.transitions import OccludeReplaceSchedule
+from di2pose_lib.base.config import EncoderConfig, TokenizerConfig
+from di2pose_lib.base.seeding import generator_for
+from di2pose_lib.diffusion.denoiser import Denoiser, DenoiserConfig
+from di2pose_lib.diffusion.transitions import OccludeReplaceSchedule
+from di2pose_lib.encoder.image_encoder import ImageEncoder
+from di2pose_lib.evaluation import predictors
+from di2pose_lib.evaluation.estimators import ARGMAX, BEST, MEAN, ONE_SAMPLE, SOFT, PoseModel
+from di2pose_lib.evaluation.predictors import ESTIMATORS, JOINTS_2D, FeaturePredictor, predicted
+from di2pose_lib.tokens.tokenizer import PoseTokenizer
 
 SIZE = (8, 6)
 

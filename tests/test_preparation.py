@@ -12,13 +12,13 @@ import pytest
 import torch
 from other_machine import OTHER_MACHINE
 
-from di2pose_lib import preparation
-from di2pose_lib.camera import project
-from di2pose_lib.config_file import load_config
-from di2pose_lib.dataset import FIELDS, SPLITS, PoseDataset
-from di2pose_lib.preparation import prepare_dataset, prepare_split
-from di2pose_lib.skeleton import bone_lengths
-from di2pose_lib.sources import Clip, SyntheticSource
+from di2pose_lib.base.config_file import load_config
+from di2pose_lib.base.skeleton import bone_lengths
+from di2pose_lib.data import preparation
+from di2pose_lib.data.camera import project
+from di2pose_lib.data.dataset import FIELDS, SPLITS, PoseDataset
+from di2pose_lib.data.preparation import prepare_dataset, prepare_split
+from di2pose_lib.data.sources import Clip, SyntheticSource
 
 ROOT = Path(__file__).resolve().parents[1]
 SMOKE = load_config(ROOT / "pipelines" / "smoke" / "params.yaml").data

@@ -3,7 +3,7 @@
 import sys
 from types import SimpleNamespace
 
-from di2pose_lib import progress
+from di2pose_lib.base import progress
 
 
 def work(total=4):

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from di2pose_lib import files, project
-from di2pose_lib.config_file import load_config, to_dict
+from di2pose_lib.base import files, project
+from di2pose_lib.base.config_file import load_config, to_dict
 
 ROOT = Path(__file__).resolve().parents[1]
 SMOKE = "pipelines/smoke/params.yaml"

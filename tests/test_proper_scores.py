@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from di2pose_lib.metrics import mpjpe_mm
-from di2pose_lib.proper_scores import (
+from di2pose_lib.base.metrics import mpjpe_mm
+from di2pose_lib.evaluation.proper_scores import (
     crps_mm,
     diversity_mm,
     energy_score_mm,

@@ -6,8 +6,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from oracle import kl_nats, model_posterior, posterior, product_matrix, reachable_pairs
 
-from di2pose_lib.losses import diffusion_loss
-from di2pose_lib.transitions import (
+from di2pose_lib.diffusion.losses import diffusion_loss
+from di2pose_lib.diffusion.transitions import (
     OccludeReplaceSchedule,
     cumulative_transition_matrix,
     p_posterior_probs,

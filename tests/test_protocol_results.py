@@ -7,15 +7,16 @@ import shutil
 
 import pytest
 
-from di2pose_lib import protocol_results, protocols, visibility
-from di2pose_lib.advocc_rows import SAMPLER, SEARCH
-from di2pose_lib.config_file import load_config
-from di2pose_lib.estimators import CHAIN
-from di2pose_lib.ledger_results import Results, Selection
-from di2pose_lib.plausibility import GROUND_TRUTH
-from di2pose_lib.project import SOURCE_PARAMS, project_root, results_folder
-from di2pose_lib.protocol_results import FILES, finished, joined, main, write
-from di2pose_lib.protocol_runs import AGREEMENTS, NAMES, PATCHES, SAMPLERS, planned
+from di2pose_lib.base.config_file import load_config
+from di2pose_lib.base.project import SOURCE_PARAMS, project_root, results_folder
+from di2pose_lib.evaluation import protocols, visibility
+from di2pose_lib.evaluation.advocc_rows import SAMPLER, SEARCH
+from di2pose_lib.evaluation.estimators import CHAIN
+from di2pose_lib.evaluation.plausibility import GROUND_TRUTH
+from studies import protocol_results
+from studies.ledger_results import Results, Selection
+from studies.protocol_results import FILES, finished, joined, main, write
+from studies.protocol_runs import AGREEMENTS, NAMES, PATCHES, SAMPLERS, planned
 
 FIELDS = {
     *("protocol", "level", "method", "estimator", "joints", "metric"),

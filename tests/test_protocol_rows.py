@@ -2,7 +2,7 @@
 
 import pytest
 
-from di2pose_lib.protocol_rows import combined_rows, difference_rows
+from studies.protocol_rows import combined_rows, difference_rows
 
 
 def row(means, counts=(1, 1), names=(0, 1), estimator="e", metric="x_mm", level=0.2):

@@ -11,34 +11,19 @@ import torch
 from safetensors.torch import load_file, save_file
 from test_ablation_runs import TINY
 
-from di2pose_lib import (
-    ablations,
-    advocc_runs,
-    contenders,
-    evaluation,
-    protocol_runs,
-    protocols,
-    stages,
-    visibility,
-)
-from di2pose_lib.advocc_rows import BIAS, FRESH, SAMPLER, SEARCH, SPARED, error_table
-from di2pose_lib.config_file import load_config
-from di2pose_lib.estimators import ALGORITHM_2, BEST, CHAIN, MEAN, ONE_SAMPLE, SOFT
-from di2pose_lib.files import file_digest
-from di2pose_lib.machine import machine
-from di2pose_lib.occlusions import CROP, MASK, RATIOS
-from di2pose_lib.project import project_root
-from di2pose_lib.protocol_rows import combined_rows
-from di2pose_lib.protocol_runs import (
-    AGREEMENTS,
-    GALLERY,
-    NAMES,
-    ONE_SEED,
-    Run,
-    main,
-    planned,
-)
-from di2pose_lib.visibility import COVERED, SHARE
+from di2pose_lib import stages
+from di2pose_lib.base.config_file import load_config
+from di2pose_lib.base.files import file_digest
+from di2pose_lib.base.machine import machine
+from di2pose_lib.base.project import project_root
+from di2pose_lib.data.occlusions import CROP, MASK, RATIOS
+from di2pose_lib.evaluation import contenders, measure, protocols, visibility
+from di2pose_lib.evaluation.advocc_rows import BIAS, FRESH, SAMPLER, SEARCH, SPARED, error_table
+from di2pose_lib.evaluation.estimators import ALGORITHM_2, BEST, CHAIN, MEAN, ONE_SAMPLE, SOFT
+from di2pose_lib.evaluation.visibility import COVERED, SHARE
+from studies import ablations, advocc_runs, protocol_runs
+from studies.protocol_rows import combined_rows
+from studies.protocol_runs import AGREEMENTS, GALLERY, NAMES, ONE_SEED, Run, main, planned
 
 BASE = load_config(project_root() / "params.yaml")
 
@@ -80,8 +65,8 @@ def test_every_condition_has_errors_of_every_method_and_kind_of_joints(root):
     sweeps = {(sweep, ratio) for sweep, ratios in RATIOS.items() for ratio in ratios if ratio}
     assert conditions == sweeps | {("clean", 0.0), ("occluders", 1.0)}
     named = {(row["method"], row["estimator"]) for row in rows}
-    assert {(evaluation.DI2POSE, e) for e in (ONE_SAMPLE, CHAIN, MEAN, SOFT, BEST)} < named
-    assert (evaluation.NEIGHBOUR, "copy") in named and (evaluation.MEAN_POSE, "mean") in named
+    assert {(measure.DI2POSE, e) for e in (ONE_SAMPLE, CHAIN, MEAN, SOFT, BEST)} < named
+    assert (measure.NEIGHBOUR, "copy") in named and (measure.MEAN_POSE, "mean") in named
     for sweep in (MASK, CROP):
         for joints in ("all", "visible", "occluded"):
             found = [r for r in rows if r["protocol"] == sweep and r["joints"] == joints]
@@ -111,13 +96,13 @@ def test_uncertainty_is_of_either_sampler_and_bodies_are_of_those_that_could_be(
 
 def test_more_of_the_image_hidden_hides_more_joints(root):
     rows = measured(root, "occlusion")["errors"]
-    wanted = {"method": evaluation.MEAN_POSE, "metric": "mpjpe_mm", "joints": "all"}
+    wanted = {"method": measure.MEAN_POSE, "metric": "mpjpe_mm", "joints": "all"}
     chosen = [r for r in rows if r["protocol"] == MASK and wanted.items() <= r.items()]
     assert len({row["mean"] for row in chosen}) == 1, "the mean pose does not see the image"
     neighbour = [
         r["mean"]
         for r in rows
-        if r["protocol"] == MASK and {**wanted, "method": evaluation.NEIGHBOUR}.items() <= r.items()
+        if r["protocol"] == MASK and {**wanted, "method": measure.NEIGHBOUR}.items() <= r.items()
     ]
     assert len(set(neighbour)) > 1, "the neighbour does"
 
@@ -158,7 +143,7 @@ def test_actions_are_parts_of_the_clean_images_and_other_images_are_worse_or_bet
     for row in rows:
         if row["protocol"].startswith("clean: ") and row["metric"] == "mpjpe_mm":
             by_action.setdefault((row["method"], row["estimator"]), []).append(row)
-    assert by_action.keys() == clean.keys() - {(evaluation.DI2POSE, protocols.CHAIN_MEAN)}
+    assert by_action.keys() == clean.keys() - {(measure.DI2POSE, protocols.CHAIN_MEAN)}
     for names, own in by_action.items():
         *actions, mean = own
         assert mean["protocol"] == "clean: mean of actions" and mean["clusters"] is None
@@ -166,12 +151,12 @@ def test_actions_are_parts_of_the_clean_images_and_other_images_are_worse_or_bet
         weighted = sum(r["n"] * r["mean"] for r in actions) / 12
         assert weighted == pytest.approx(clean[names]["mean"], abs=1e-3)
         assert mean["mean"] == pytest.approx(sum(r["mean"] for r in actions) / len(actions))
-    shuffled = [r for r in rows if r["method"] == evaluation.SHUFFLED]
+    shuffled = [r for r in rows if r["method"] == measure.SHUFFLED]
     assert {r["protocol"] for r in shuffled} == {"clean"}
     assert {r["estimator"] for r in shuffled} == {CHAIN, SOFT}
     for row in shuffled:
         if (row["joints"], row["metric"]) == ("all", "mpjpe_mm"):
-            assert row["mean"] != clean[evaluation.DI2POSE, row["estimator"]]["mean"]
+            assert row["mean"] != clean[measure.DI2POSE, row["estimator"]]["mean"]
 
 
 def test_inpainting_has_rows_of_both_cases(root):

@@ -6,10 +6,10 @@ import math
 import pytest
 import torch
 
-from di2pose_lib import appearance as looks
-from di2pose_lib import camera, render
-from di2pose_lib.body_parts import PARTS, body_scale, ellipsoids
-from di2pose_lib.skeleton import FLIP, JOINT_NAMES
+from di2pose_lib.base.skeleton import FLIP, JOINT_NAMES
+from di2pose_lib.data import appearance as looks
+from di2pose_lib.data import camera, render
+from di2pose_lib.data.body_parts import PARTS, body_scale, ellipsoids
 
 SIZE = (64, 48)
 

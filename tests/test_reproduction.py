@@ -6,11 +6,11 @@ import statistics
 import pytest
 import torch
 
-from di2pose_lib import reproduction
-from di2pose_lib.config_file import load_config
-from di2pose_lib.files import read_json, write_json
-from di2pose_lib.project import Pipeline, project_root
-from di2pose_lib.reproduction import DIFFERS, REPRODUCED
+from di2pose_lib.base.config_file import load_config
+from di2pose_lib.base.files import read_json, write_json
+from di2pose_lib.base.project import Pipeline, project_root
+from studies import reproduction
+from studies.reproduction import DIFFERS, REPRODUCED
 
 SEEDS = [{"a": 100.0, "mean pose": 223.0}, {"a": 104.0, "mean pose": 223.0}]
 SEEDS.append({"a": 102.0, "mean pose": 223.0})
@@ -55,7 +55,7 @@ def lesson(committed):
     """The committed parameters and record; the project is what is committed."""
     config = load_config(committed / reproduction.PARAMS)
     if not reproduction.record_path(config).is_file():
-        pytest.skip("no record yet: python -m di2pose_lib.reproduction --measure")
+        pytest.skip("no record yet: python -m studies.reproduction --measure")
     return config, read_json(reproduction.record_path(config))
 
 

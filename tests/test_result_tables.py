@@ -2,7 +2,7 @@
 
 import pytest
 
-from di2pose_lib.result_tables import cell, chosen, mean_of, one, shown
+from di2pose_lib.evaluation.result_tables import cell, chosen, mean_of, one, shown
 
 
 def row(mean, **fields):

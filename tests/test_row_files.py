@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from di2pose_lib.files import read_json
-from di2pose_lib.row_files import write_rows
+from di2pose_lib.base.files import read_json
+from di2pose_lib.evaluation.row_files import write_rows
 
 ROWS = [{"metric": "mpjpe_mm", "mean": 0.1 + 0.2, "clusters": {"names": [1, 2]}}, {"metric": "π"}]
 

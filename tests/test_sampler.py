@@ -4,8 +4,8 @@ import pytest
 import torch
 from oracle import model_posterior, product_matrix
 
-from di2pose_lib.sampler import inference_steps, sample, sample_with_probs
-from di2pose_lib.transitions import OccludeReplaceSchedule
+from di2pose_lib.diffusion.sampler import inference_steps, sample, sample_with_probs
+from di2pose_lib.diffusion.transitions import OccludeReplaceSchedule
 
 RATES = {"default": (0.9, 0.1), "occlude only": (1.0, 0.0), "replace only": (0.0, 1.0)}
 rates = pytest.mark.parametrize("final_rates", RATES.values(), ids=RATES)

@@ -6,8 +6,8 @@ import statistics
 import pytest
 import torch
 
-from di2pose_lib.seed_statistics import SeedErrors, combined_interval
-from di2pose_lib.statistics import cluster_bootstrap
+from di2pose_lib.evaluation.seed_statistics import SeedErrors, combined_interval
+from di2pose_lib.evaluation.statistics import cluster_bootstrap
 
 
 def seeded(seed=0):

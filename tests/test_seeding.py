@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from di2pose_lib.seeding import generator_for, seed_for
+from di2pose_lib.base.seeding import generator_for, seed_for
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from di2pose_lib.skeleton import (
+from di2pose_lib.base.skeleton import (
     ACTIONS,
     BONES,
     FLIP,

@@ -15,7 +15,7 @@ import pytest
 from other_machine import OTHER_MACHINE
 from working_tree import copy_to
 
-from di2pose_lib.machine import cpu_model
+from di2pose_lib.base.machine import cpu_model
 
 pytestmark = pytest.mark.slow
 

@@ -4,7 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from di2pose_lib import files, source_record
+from di2pose_lib.base import files
+from di2pose_lib.data import source_record
 
 CONFIG = SimpleNamespace(data=SimpleNamespace(source="mocap"))
 

@@ -10,14 +10,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from di2pose_lib import mocap, mocap_index, sources
-from di2pose_lib.config_file import load_config
-from di2pose_lib.dataset import PoseDataset, check_disjoint
-from di2pose_lib.mocap import Recording
-from di2pose_lib.mocap_index import Trial
-from di2pose_lib.preparation import prepare_dataset
-from di2pose_lib.skeleton import ACTIONS, bone_lengths
-from di2pose_lib.sources import MocapSource, SyntheticSource
+from di2pose_lib.base.config_file import load_config
+from di2pose_lib.base.skeleton import ACTIONS, bone_lengths
+from di2pose_lib.data import mocap, mocap_index, sources
+from di2pose_lib.data.dataset import PoseDataset, check_disjoint
+from di2pose_lib.data.mocap import Recording
+from di2pose_lib.data.mocap_index import Trial
+from di2pose_lib.data.preparation import prepare_dataset
+from di2pose_lib.data.sources import MocapSource, SyntheticSource
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from di2pose_lib.statistics import Interval, cluster_bootstrap
+from di2pose_lib.evaluation.statistics import Interval, cluster_bootstrap
 
 
 def seeded(seed=0):

@@ -4,12 +4,13 @@ import json
 
 import pytest
 
-from di2pose_lib.ablation_runs import SEEDS
-from di2pose_lib.ablation_tables import mean_curves
-from di2pose_lib.comparisons import SeedInterval
-from di2pose_lib.config_file import load_config
-from di2pose_lib.project import project_root
-from di2pose_lib.step_choice import (
+from di2pose_lib.base.config_file import load_config
+from di2pose_lib.base.project import project_root
+from di2pose_lib.evaluation.comparisons import SeedInterval
+from di2pose_lib.evaluation.step_curve import COUNTS, DECIDE, SPLITS, fewest_steps
+from studies.ablation_runs import SEEDS
+from studies.ablation_tables import mean_curves
+from studies.step_choice import (
     ALLOWED,
     KEPT,
     MISSED,
@@ -27,7 +28,6 @@ from di2pose_lib.step_choice import (
     seed_curves,
     times_per_pose,
 )
-from di2pose_lib.step_curve import COUNTS, DECIDE, SPLITS, fewest_steps
 
 MPJPE, BONES = DECIDE
 CONFIDENT = "uniform, confident tokens first"

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from di2pose_lib.step_draws import DECAY, DRAWS_BEFORE, StepDraws
+from di2pose_lib.diffusion.step_draws import DECAY, DRAWS_BEFORE, StepDraws
 
 
 def seeded(seed=0):

@@ -9,15 +9,9 @@ from types import SimpleNamespace
 import conftest
 import pytest
 
-from di2pose_lib import (
-    ablation_runs,
-    ledger,
-    protocol_results,
-    protocol_runs,
-    reproduction,
-    source_record,
-    surroundings,
-)
+from di2pose_lib.base import surroundings
+from di2pose_lib.data import source_record
+from studies import ablation_runs, ledger, protocol_results, protocol_runs, reproduction
 
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAMS = {

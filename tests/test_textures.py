@@ -6,14 +6,14 @@ import pytest
 import torch
 from PIL import Image
 
-from di2pose_lib.png import png_bytes
-from di2pose_lib.textures import (
+from di2pose_lib.data.textures import (
     DTD_TEST_CATEGORIES,
     FAMILIES,
     PatternTextures,
     PictureTextures,
     open_textures,
 )
+from di2pose_lib.figures.png import png_bytes
 
 
 def generator(seed=0):

@@ -3,15 +3,15 @@
 import pytest
 import torch
 
-from di2pose_lib.config import TokenizerConfig
-from di2pose_lib.token_inspection import (
+from di2pose_lib.base.config import TokenizerConfig
+from di2pose_lib.tokens.inspection import (
     decode_occluded,
     mean_codes,
     poses_of_code,
     spread_mm,
     token_reach,
 )
-from di2pose_lib.tokenizer import PoseTokenizer
+from di2pose_lib.tokens.tokenizer import PoseTokenizer
 
 SIZES = TokenizerConfig(
     num_tokens=5, levels=(3, 4), width=8, encoder_blocks=1, decoder_width=8, decoder_blocks=1,

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from di2pose_lib.config import TokenizerConfig
-from di2pose_lib.skeleton import JOINT_NAMES, PARENTS
-from di2pose_lib.tokenizer import LocalMLPBlock, PoseTokenizer, joint_shift, tree_matrices
+from di2pose_lib.base.config import TokenizerConfig
+from di2pose_lib.base.skeleton import JOINT_NAMES, PARENTS
+from di2pose_lib.tokens.tokenizer import LocalMLPBlock, PoseTokenizer, joint_shift, tree_matrices
 
 SMALL = {
     "num_tokens": 9,

@@ -8,16 +8,16 @@ import torch
 from small_designs import SIZES, made, random_poses, seeded, small_design
 from torch.nn import functional
 
-from di2pose_lib.config import TokenizerConfig
-from di2pose_lib.pct import PUBLISHED
-from di2pose_lib.tokenizer import PoseTokenizer
-from di2pose_lib.tokenizer_designs import (
+from di2pose_lib.base.config import TokenizerConfig
+from di2pose_lib.tokens.designs import (
     DesignedTokenizer,
     MixerBlock,
     TokenizerDesign,
     design_size,
     match_parameters,
 )
+from di2pose_lib.tokens.pct import PUBLISHED
+from di2pose_lib.tokens.tokenizer import PoseTokenizer
 
 every_design = pytest.mark.parametrize("blocks", ["mixer", "local_mlp"])
 every_quantizer = pytest.mark.parametrize("quantizer", ["vq", "fsq"])

@@ -7,11 +7,11 @@ import pytest
 import torch
 from small import make_split, optimizer
 
-from di2pose_lib.camera import look_at
-from di2pose_lib.config import TokenizerConfig, TokenizerStageConfig
-from di2pose_lib.skeleton import FLIP_PAIRS, JOINT_NAMES
-from di2pose_lib.tokenizer import PoseTokenizer
-from di2pose_lib.tokenizer_training import augment_poses, reconstruction_report, train_tokenizer
+from di2pose_lib.base.config import TokenizerConfig, TokenizerStageConfig
+from di2pose_lib.base.skeleton import FLIP_PAIRS, JOINT_NAMES
+from di2pose_lib.data.camera import look_at
+from di2pose_lib.tokens.tokenizer import PoseTokenizer
+from di2pose_lib.tokens.training import augment_poses, reconstruction_report, train_tokenizer
 
 SIZES = TokenizerConfig(
     num_tokens=5,

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from di2pose_lib import training
-from di2pose_lib.files import load_tensors, locked
+from di2pose_lib.base import training
+from di2pose_lib.base.files import load_tensors, locked
 
 ITEMS = torch.randn(50, 6, generator=torch.Generator().manual_seed(1))
 TARGETS = ITEMS.cumsum(dim=1)
@@ -257,7 +257,7 @@ def test_the_average_follows_its_recurrence(tmp_path):
 def test_a_second_training_waits_for_the_first_and_continues_from_its_checkpoint(
     tmp_path, monkeypatch
 ):
-    from di2pose_lib import files
+    from di2pose_lib.base import files
 
     whole, _ = train(tmp_path / "whole")
     folder, waits, result = tmp_path / "shared", threading.Event(), []

@@ -13,7 +13,7 @@ from oracle import (
     strides,
 )
 
-from di2pose_lib.transitions import (
+from di2pose_lib.diffusion.transitions import (
     OccludeReplaceSchedule,
     cumulative_transition_matrix,
     p_posterior_probs,

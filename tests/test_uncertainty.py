@@ -6,9 +6,9 @@ import pytest
 import torch
 from small import make_split
 
-from di2pose_lib import calibration, proper_scores
-from di2pose_lib.conditions import condition_of
-from di2pose_lib.uncertainty import (
+from di2pose_lib.evaluation import calibration, proper_scores
+from di2pose_lib.evaluation.conditions import condition_of
+from di2pose_lib.evaluation.uncertainty import (
     calibration_curve,
     coverage_metric,
     exact_levels,

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from di2pose_lib.vector_quantizer import VectorQuantizer
+from di2pose_lib.tokens.vector_quantizer import VectorQuantizer
 
 SMOOTHING = 1e-5
 

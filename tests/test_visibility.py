@@ -4,11 +4,11 @@ import pytest
 import torch
 from small import make_split
 
-from di2pose_lib import visibility
-from di2pose_lib.conditions import condition_of
-from di2pose_lib.evaluation import Prediction
-from di2pose_lib.skeleton import JOINT_NAMES
-from di2pose_lib.visibility import (
+from di2pose_lib.base.skeleton import JOINT_NAMES
+from di2pose_lib.evaluation import visibility
+from di2pose_lib.evaluation.conditions import condition_of
+from di2pose_lib.evaluation.measure import Prediction
+from di2pose_lib.evaluation.visibility import (
     COVERED,
     OWN_BODY,
     SEEN,

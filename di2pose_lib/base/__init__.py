@@ -1,0 +1,28 @@
+"""The ground floor: what every room stands on.
+
+The skeleton and its conventions, the parameters as dataclasses, named random streams, files that
+are never half written, the folders of a pipeline, one training loop, and the two errors of the
+field. It imports no other room, and needs torch, numpy and filelock alone.
+"""
+
+from di2pose_lib.base.config import Config
+from di2pose_lib.base.files import read_json, write_json
+from di2pose_lib.base.metrics import joint_errors_mm, mpjpe_mm, pa_mpjpe_mm, procrustes
+from di2pose_lib.base.seeding import generator_for, seed_for
+from di2pose_lib.base.skeleton import BONES, JOINT_NAMES, NUM_JOINTS, bone_lengths
+
+__all__ = [
+    "BONES",
+    "JOINT_NAMES",
+    "NUM_JOINTS",
+    "Config",
+    "bone_lengths",
+    "generator_for",
+    "joint_errors_mm",
+    "mpjpe_mm",
+    "pa_mpjpe_mm",
+    "procrustes",
+    "read_json",
+    "seed_for",
+    "write_json",
+]

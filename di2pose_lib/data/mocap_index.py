@@ -1,0 +1,220 @@
+"""What the motion-capture folder holds: INDEX.csv, one recorded trial a line.
+
+The index says which subject belongs to which split, so that nobody is both trained on
+and tested on, and where a trial's file lies; `mocap` reads that file. The database has no
+actions, only a few words for each trial; the action is told from them.
+"""
+
+import csv
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from di2pose_lib.base.checks import require
+from di2pose_lib.base.files import is_there
+from di2pose_lib.base.progress import note
+from di2pose_lib.data import bvh
+
+SPLITS = ("train", "validation", "test")
+INDEX_COLUMNS = ("split", "subject", "trial", "description", "frames_with_t_pose", "path")
+
+# An action and the word that tells it: the first whose word begins a word of the
+# description wins, so "playground - jump down" is playground and "run, leap" is run.
+# The training subjects hold all of them, dance too; the test subjects walk and dance.
+ACTION_WORDS = (
+    ("playground", "playground"),
+    ("dance", "dance"),
+    ("run", "run"),
+    ("walk", "walk"),
+    ("jump", "jump"),
+)
+ACTIONS = ("walk", "run", "jump", "dance", "playground", "other")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One row of the index.
+
+    Attributes:
+        split: of `SPLITS`; no subject is in two.
+        subject, name: such as "05" and "05_01".
+        description: the database's words.
+        action: of `ACTIONS`.
+        num_frames: recorded frames, without the T-pose and before any is dropped.
+        path: the BVH file.
+        asf: the subject's original skeleton, or None where the folder has none.
+    """
+
+    split: str
+    subject: str
+    name: str
+    description: str
+    action: str
+    num_frames: int
+    path: Path
+    asf: Path | None
+
+
+def read_index(root):
+    """The trials that `root`/INDEX.csv lists.
+
+    Args:
+        root: the data folder, with INDEX.csv, the BVH files, and asf/ if there is one.
+
+    Returns:
+        tuple of `Trial`, in the index's order.
+
+    Raises:
+        ValueError: no such folder or index, missing columns, an unknown split or one
+            without trials, a missing file, a trial or a file twice, a subject in two
+            splits or in two spellings, a skeleton in another spelling than its subject's;
+            one sentence with the file and the line.
+    """
+    root = Path(root)
+    require(
+        os.path.isdir(root) and is_there(root, folder=True),  # isdir takes any name
+        f"`root` must be a folder with INDEX.csv and BVH files; got {root}",
+    )
+    index, skeletons = root / "INDEX.csv", _skeletons(root)
+    trials = []
+    split_of, spelling, seen, files = {}, {}, set(), set()
+    for line, row in _rows(index):
+        where = f"{index}, line {line}"
+        trial = _trial(root, where, row, skeletons)
+        require(
+            trial.name not in seen,
+            f"{where}: wanted each trial once; got {bvh.show(trial.name)} again",
+        )
+        seen.add(trial.name)
+        file = os.path.realpath(trial.path)
+        require(
+            file not in files, f"{where}: wanted each file once; got {bvh.show(row['path'])} again"
+        )
+        files.add(file)
+        first = spelling.setdefault(_spelled(trial.subject), trial.subject)
+        require(
+            first == trial.subject,
+            f"{where}: wanted one spelling of a subject, {bvh.show(first)} as before; "
+            f"got {bvh.show(trial.subject)}",
+        )
+        other = split_of.setdefault(trial.subject, trial.split)
+        require(
+            other == trial.split,
+            f"{where}: wanted subject {trial.subject} in one split; got {other} and {trial.split}",
+        )
+        trials.append(trial)
+    require(trials, f"{index}, line 2: wanted at least one trial; got the end of the file")
+    for split in SPLITS:
+        require(
+            split in split_of.values(),
+            f"{index}, line {line}: wanted trials of each of {', '.join(SPLITS)}; "
+            f"got the end of the file and none of {split}",
+        )
+    without = sorted({trial.subject for trial in trials if trial.asf is None})
+    if skeletons and without:
+        note(
+            f"{root}/asf has no skeleton of subjects {', '.join(without)}: their bone from chest "
+            "to neck is taken to be as long as the one below it"
+        )
+    return tuple(trials)
+
+
+def _spelled(subject):
+    """A subject, or the file of one's skeleton, as who writes 1 for 01 or A for a means it."""
+    return subject.lower().removesuffix(".asf").strip().lstrip("0")
+
+
+def _skeletons(root):
+    """{spelling: the names of such files} in `root`/asf; empty where there is no such folder."""
+    for name in os.listdir(root):
+        require(
+            name == "asf" or name.lower() != "asf",
+            f"{root} must have its skeletons in a folder 'asf'; got {name!r}",
+        )
+    names = os.listdir(root / "asf") if is_there(root / "asf", folder=True) else ()
+    found = {}
+    for name in sorted(names):
+        found.setdefault(_spelled(name), []).append(name)
+    return found
+
+
+def _rows(index):
+    """Yield the line's number and {column: text} of each row of a CSV file."""
+    reader = csv.DictReader(bvh.read_text_lines(index), strict=True)
+    try:
+        columns = reader.fieldnames or ()
+        missing = [name for name in INDEX_COLUMNS if name not in columns]
+        require(
+            not missing,
+            f"{index}, line 1: wanted the columns {', '.join(INDEX_COLUMNS)}; "
+            f"got none named {', '.join(missing)}",
+        )
+        for place, name in enumerate(columns):
+            require(
+                name not in columns[:place],
+                f"{index}, line 1: wanted each column once; got {bvh.show(name)} again",
+            )
+        for row in reader:
+            require(
+                None not in row and None not in row.values(),
+                f"{index}, line {reader.line_num}: wanted {len(columns)} columns; "
+                "got another number",
+            )
+            yield reader.line_num, row
+    except csv.Error as error:
+        raise ValueError(
+            f"{index}, line {reader.reader.line_num}: wanted comma-separated values; got {error}"
+        ) from None
+
+
+def _trial(root, where, row, skeletons):
+    require(
+        row["split"] in SPLITS,
+        f"{where}: wanted a split of {', '.join(SPLITS)}; got {bvh.show(row['split'])}",
+    )
+    require(
+        re.fullmatch(r"[0-9A-Za-z]+", row["subject"]),
+        f"{where}: wanted a subject of the letters and digits 0-9A-Za-z; "
+        f"got {bvh.show(row['subject'])}",
+    )
+    require(
+        row["trial"].startswith(row["subject"] + "_"),
+        f"{where}: wanted a trial named after its subject {bvh.show(row['subject'])}; "
+        f"got {bvh.show(row['trial'])}",
+    )
+    count = row["frames_with_t_pose"]
+    require(
+        re.fullmatch(r"[0-9]{1,9}", count) and int(count) > 1,
+        f"{where}: wanted frames_with_t_pose of at least 2; got {bvh.show(count)}",
+    )
+    path = root / row["path"]
+    inside = Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))
+    require(
+        inside and os.path.isfile(path),
+        f"{where}: wanted the path of a file inside {root}; got {bvh.show(row['path'])}",
+    )
+    asf, alike = f"{row['subject']}.asf", skeletons.get(_spelled(row["subject"]), ())
+    require(
+        not alike or asf in alike,
+        f"{where}: wanted the skeleton of subject {row['subject']} as asf/{asf}; "
+        f"got asf/{', asf/'.join(alike)}",
+    )
+    return Trial(
+        split=row["split"],
+        subject=row["subject"],
+        name=row["trial"],
+        description=row["description"],
+        action=action_of(row["description"]),
+        num_frames=int(count) - 1,
+        path=path,
+        asf=root / "asf" / asf if alike and is_there(root / "asf" / asf) else None,
+    )
+
+
+def action_of(description):
+    """The action, of `ACTIONS`, that a trial's description tells (see `ACTION_WORDS`)."""
+    for action, word in ACTION_WORDS:
+        if re.search(rf"\b{word}", description.lower()):
+            return action
+    return "other"

@@ -1,0 +1,93 @@
+"""Every picture of the notebooks: poses, films, the chain, curves, tables.
+
+Functions take numbers and give a plotly figure with units on its axes. The room imports the
+ground floor alone, so a figure can be drawn of anybody's numbers.
+"""
+
+from di2pose_lib.figures.ablations import (
+    curve_figure,
+)
+from di2pose_lib.figures.chain import (
+    fates_figure,
+    joint_law_figure,
+    matrices_figure,
+    pose_film_figure,
+    schedule_figure,
+    shares_figure,
+    terms_figure,
+    waiting_figure,
+)
+from di2pose_lib.figures.data import (
+    camera_figure,
+    joint_bars_figure,
+)
+from di2pose_lib.figures.failures import (
+    gallery_figure,
+)
+from di2pose_lib.figures.poses import (
+    LEFT,
+    MAX_FRAMES,
+    MIDDLE,
+    RIGHT,
+    TOKEN_STATES,
+    film_figure,
+    image_figure,
+    pose_figure,
+    scene_of,
+    side_colour,
+    style,
+    token_states,
+)
+from di2pose_lib.figures.training import (
+    chain_figure,
+    code_use_figure,
+    history_figure,
+    interval_bars,
+    markdown_table,
+    row_interval,
+    shown_interval,
+    token_reach_figure,
+)
+from di2pose_lib.figures.uncertainty import (
+    calibration_figure,
+    spread_error_figure,
+    sweep_figure,
+)
+
+__all__ = [
+    "LEFT",
+    "MAX_FRAMES",
+    "MIDDLE",
+    "RIGHT",
+    "TOKEN_STATES",
+    "calibration_figure",
+    "camera_figure",
+    "chain_figure",
+    "code_use_figure",
+    "curve_figure",
+    "fates_figure",
+    "film_figure",
+    "gallery_figure",
+    "history_figure",
+    "image_figure",
+    "interval_bars",
+    "joint_bars_figure",
+    "joint_law_figure",
+    "markdown_table",
+    "matrices_figure",
+    "pose_figure",
+    "pose_film_figure",
+    "row_interval",
+    "scene_of",
+    "schedule_figure",
+    "shares_figure",
+    "shown_interval",
+    "side_colour",
+    "spread_error_figure",
+    "style",
+    "sweep_figure",
+    "terms_figure",
+    "token_reach_figure",
+    "token_states",
+    "waiting_figure",
+]
