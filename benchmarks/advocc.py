@@ -20,22 +20,25 @@ import torch
 from machine import machine
 from renderer import turned_people
 
-from di2pose_lib import stages
 from di2pose_lib.base.checks import require
 from di2pose_lib.base.config_file import load_config
+from di2pose_lib.base.devices import default_device
 from di2pose_lib.base.project import finished_pipeline
 from di2pose_lib.data import camera
 from di2pose_lib.data.appearance import sample_appearance
 from di2pose_lib.data.render import render
+from di2pose_lib.data.stage import prepared_data
 from di2pose_lib.data.textures import open_textures
 from di2pose_lib.diffusion.training import make_denoiser, make_schedule
 from di2pose_lib.encoder.image_encoder import ImageEncoder
+from di2pose_lib.encoder.stage import trained_encoder
 from di2pose_lib.evaluation.advocc import Attack, Target, target
 from di2pose_lib.evaluation.advocc_search import COARSE_TO_FINE, FULL, SEARCHES
 from di2pose_lib.evaluation.estimators import SOFT, PoseModel
 from di2pose_lib.evaluation.patch_grid import patch_grid
 from di2pose_lib.evaluation.predictors import FeaturePredictor
 from di2pose_lib.evaluation.protocols import spread_rows
+from di2pose_lib.evaluation.stage import pose_model
 from di2pose_lib.tokens.tokenizer import PoseTokenizer
 from studies.protocol_runs import ATTACKED, DRAWS, FRESH_DRAWS
 
@@ -47,15 +50,15 @@ GOAL_MINUTES = 15  # for both patches on two cores, coarse to fine
 
 def trained(pipeline, count):
     """(soft decoding of a finished pipeline, `Target`s evenly spaced over its test images)."""
-    encoder = stages.image_encoder(pipeline).model
-    predictor = FeaturePredictor(encoder, stages.pose_model(pipeline), SOFT)
-    test = stages.prepared_data(pipeline)["test"]
+    encoder = trained_encoder(pipeline).model
+    predictor = FeaturePredictor(encoder, pose_model(pipeline), SOFT)
+    test = prepared_data(pipeline)["test"]
     return predictor, [target(test, row) for row in spread_rows(test, count).tolist()]
 
 
 def untrained(config, count):
     """The same of networks that were never trained, on pictures of standing people."""
-    where = stages.device()
+    where = default_device()
     torch.manual_seed(config.seed)
     encoder = ImageEncoder(config.encoder, config.data.image_size).eval().to(where)
     denoiser = make_denoiser(config, encoder.feature_shape).eval().to(where)

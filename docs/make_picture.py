@@ -9,11 +9,13 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 
-from di2pose_lib import stages
 from di2pose_lib.base import project
 from di2pose_lib.base.seeding import generator_for
 from di2pose_lib.base.skeleton import BONES
+from di2pose_lib.data.stage import prepared_data
+from di2pose_lib.encoder.stage import trained_encoder
 from di2pose_lib.encoder.training import encode_images
+from di2pose_lib.evaluation.stage import pose_model
 
 NUM_HYPOTHESES = 8
 TRUTH, MEAN = "#222222", "#d55e00"
@@ -31,8 +33,8 @@ def draw(axes, pose, colour, **style):
 def main():
     os.environ.setdefault(project.STAGE_VARIABLE, "start_here")  # read the pipeline's outputs
     pipeline = project.open_pipeline("params.yaml")
-    data, model = stages.prepared_data(pipeline)["test_occluded"], stages.pose_model(pipeline)
-    encoder = stages.image_encoder(pipeline).model
+    data, model = prepared_data(pipeline)["test_occluded"], pose_model(pipeline)
+    encoder = trained_encoder(pipeline).model
     # Test images with 3 to 7 covered joints, evenly spaced: not chosen by result.
     covered = data.take("covered").sum(dim=1)
     rows = ((covered >= 3) & (covered <= 7)).nonzero().flatten()

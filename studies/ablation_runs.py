@@ -12,11 +12,11 @@ import sys
 
 import torch
 
-from di2pose_lib import stages
 from di2pose_lib.base import surroundings
 from di2pose_lib.base.checks import require
 from di2pose_lib.base.config import SOURCES
 from di2pose_lib.base.config_file import load_config, to_dict
+from di2pose_lib.base.devices import default_device
 from di2pose_lib.base.files import fingerprint, is_there, locked, write_json
 from di2pose_lib.base.machine import machine
 from di2pose_lib.base.metrics import MM_PER_M
@@ -25,11 +25,15 @@ from di2pose_lib.base.seeding import generator_for, seed_for
 from di2pose_lib.base.skeleton import bone_lengths
 from di2pose_lib.base.training import fit
 from di2pose_lib.data.source_record import read_record
+from di2pose_lib.data.stage import prepared_data
+from di2pose_lib.encoder.stage import trained_encoder
 from di2pose_lib.encoder.training import encode_images
 from di2pose_lib.evaluation import measure
+from di2pose_lib.evaluation.stage import pose_model
 from di2pose_lib.evaluation.step_curve import step_curve
 from di2pose_lib.tokens.designs import DesignedTokenizer, design_size
 from di2pose_lib.tokens.pct import PCTLoss, design_report, pct_loss
+from di2pose_lib.tokens.stage import trained_tokenizer
 from di2pose_lib.tokens.training import augment_poses, reconstruction_report
 from studies import ablations
 from studies.ablation_times import predicted_seconds
@@ -111,12 +115,12 @@ class Run:
         if self.kind == ablations.DENOISER:
             return _estimates(pipeline)
         if self.kind == ablations.STEPS:
-            model, encoder = stages.pose_model(pipeline), stages.image_encoder(pipeline).model
-            data = stages.prepared_data(pipeline)
+            model, encoder = pose_model(pipeline), trained_encoder(pipeline).model
+            data = prepared_data(pipeline)
             return {"curve": step_curve(model, encoder, data, self.config.seed)}
-        test = stages.prepared_data(pipeline)["test"]
+        test = prepared_data(pipeline)["test"]
         if self.design is None:
-            tokenizer, report = stages.pose_tokenizer(pipeline).model, reconstruction_report
+            tokenizer, report = trained_tokenizer(pipeline).model, reconstruction_report
         else:
             tokenizer, report = _designed_tokenizer(pipeline, self.design), design_report
         measured = _reconstruction(tokenizer, report, test)
@@ -127,8 +131,8 @@ class Run:
 
 def _designed_tokenizer(pipeline, design):
     """A `DesignedTokenizer`, trained as the pose tokenizer is; PCT's loss for its codebook."""
-    config, train = pipeline.config, stages.prepared_data(pipeline)["train"]
-    where = stages.device()
+    config, train = pipeline.config, prepared_data(pipeline)["train"]
+    where = default_device()
     torch.manual_seed(seed_for(config.seed, "pose tokenizer"))
     tokenizer = DesignedTokenizer(design).to(where)
     loss = PCTLoss() if design.quantizer == "vq" else PCTLoss(smooth_below=0.0)  # plain L1
@@ -206,8 +210,8 @@ def _reconstruction(tokenizer, report, test):
 
 def _estimates(pipeline):
     """What Di2Pose makes of the test images, clean and with occluders."""
-    config, data = pipeline.config, stages.prepared_data(pipeline)
-    model, encoder = stages.pose_model(pipeline), stages.image_encoder(pipeline).model
+    config, data = pipeline.config, prepared_data(pipeline)
+    model, encoder = pose_model(pipeline), trained_encoder(pipeline).model
     errors = {}
     for occlusion, split in measure.CONDITIONS.items():
         dataset = data[split]
@@ -222,7 +226,7 @@ def _estimates(pipeline):
             config.evaluation.num_hypotheses,
             config.seed,
             occlusion,
-            stages.device(),
+            default_device(),
         )
         clusters, about = _clusters(dataset)
         hidden = ~dataset.take("visible")

@@ -15,7 +15,6 @@ are about the search, not about the training.
 import argparse
 import sys
 
-from di2pose_lib import stages
 from di2pose_lib.base import surroundings
 from di2pose_lib.base.checks import require
 from di2pose_lib.base.config import SOURCES
@@ -30,7 +29,9 @@ from di2pose_lib.base.project import (
     project_root,
 )
 from di2pose_lib.data.source_record import read_record
+from di2pose_lib.data.stage import prepared_data
 from di2pose_lib.data.textures import open_textures
+from di2pose_lib.encoder.stage import trained_encoder
 from di2pose_lib.evaluation import inpainting, protocols
 from di2pose_lib.evaluation.advocc import Attack
 from di2pose_lib.evaluation.advocc_rows import ADVOCC, SAMPLER, advocc_rows, agreement_rows
@@ -39,6 +40,7 @@ from di2pose_lib.evaluation.estimators import CHAIN_STEPS, SOFT
 from di2pose_lib.evaluation.measure import DI2POSE
 from di2pose_lib.evaluation.patch_grid import patch_grid
 from di2pose_lib.evaluation.row_files import write_rows
+from di2pose_lib.evaluation.stage import pose_model, tested
 from studies import ablations, action_rows, growth
 from studies.advocc_runs import expected_cost
 from studies.advocc_runs import run as attack_images
@@ -117,7 +119,7 @@ class Run:
         pipeline = self.pipeline()
         if self.name == INPAINTING:
             return {"errors": self._inpainting(pipeline)}
-        found = stages.tested(pipeline)
+        found = tested(pipeline)
         if self.name == OCCLUSION:
             return protocols.occlusion_rows(found, self._kept())
         if self.name == GROWTH:
@@ -130,8 +132,8 @@ class Run:
 
     def _inpainting(self, pipeline):
         """Rows of both cases of inpainting."""
-        model, encoder = stages.pose_model(pipeline), stages.image_encoder(pipeline).model
-        data, rows = stages.prepared_data(pipeline), []
+        model, encoder = pose_model(pipeline), trained_encoder(pipeline).model
+        data, rows = prepared_data(pipeline), []
         for case, split in inpainting.CASES.items():
             seed = self.config.seed
             found = inpainting.inpainted(model, encoder, data, case, seed)

@@ -14,14 +14,17 @@ import dataclasses
 import math
 import sys
 
-from di2pose_lib import stages
 from di2pose_lib.base import surroundings
 from di2pose_lib.base.checks import require
 from di2pose_lib.base.config_file import load_config
 from di2pose_lib.base.files import fingerprint, is_there, read_json, write_json
 from di2pose_lib.base.machine import machine
 from di2pose_lib.base.project import LIBRARY_DIGEST, Pipeline, finished_pipeline, project_root
+from di2pose_lib.diffusion.stage import trained_denoiser
+from di2pose_lib.encoder.stage import trained_encoder
 from di2pose_lib.evaluation.comparisons import seed_interval
+from di2pose_lib.evaluation.stage import evaluated
+from di2pose_lib.tokens.stage import trained_tokenizer
 from studies import ablations
 
 PROGRAM = "python -m studies.reproduction"
@@ -31,10 +34,10 @@ SUMMARY, ROWS = "evaluation_summary.json", "evaluation.json"
 ROUNDING_MM = 0.05  # what no seed moves (the mean pose) moves elsewhere by rounding alone
 REPRODUCED, DIFFERS = "reproduced", "differs by more than seeds do"
 STEPS = (
-    ("image_encoder", stages.image_encoder),
-    ("pose_tokenizer", stages.pose_tokenizer),
-    ("diffusion_training", stages.denoiser),
-    ("evaluation", stages.evaluation),
+    ("image_encoder", trained_encoder),
+    ("pose_tokenizer", trained_tokenizer),
+    ("diffusion_training", trained_denoiser),
+    ("evaluation", evaluated),
 )
 
 

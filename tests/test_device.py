@@ -8,9 +8,9 @@ from fake_cuda import CUDA, FakeCuda
 from small import make_split
 from torch import nn
 
-from di2pose_lib import stages
 from di2pose_lib.base import training
 from di2pose_lib.base.config_file import config_from_dict, load_config, to_dict
+from di2pose_lib.base.devices import default_device
 from di2pose_lib.base.project import Pipeline
 from di2pose_lib.data.dataset import SPLITS
 from di2pose_lib.diffusion import losses
@@ -20,6 +20,9 @@ from di2pose_lib.diffusion.inpainting import inpaint
 from di2pose_lib.diffusion.losses import diffusion_loss, elbo
 from di2pose_lib.diffusion.sampler import sample
 from di2pose_lib.diffusion.transitions import OccludeReplaceSchedule, q_sample
+from di2pose_lib.encoder.stage import trained_encoder
+from di2pose_lib.encoder.training import encode_images
+from di2pose_lib.evaluation.stage import evaluated, pose_model
 
 SMOKE = Path(__file__).resolve().parents[1] / "pipelines" / "smoke" / "params.yaml"
 CODES, TOKENS, STEPS = 30, 5, 8
@@ -119,7 +122,9 @@ def data(tmp_path):
 @pytest.fixture
 def run(tmp_path, data, monkeypatch):
     """`run(name, precision)`: (predictions, inpainted poses) of a pipeline trained there."""
-    monkeypatch.setattr(stages, "prepared_data", lambda pipeline: data)
+    for room in ("encoder", "tokens", "diffusion", "evaluation"):
+        name = f"di2pose_lib.{room}.stage.prepared_data"
+        monkeypatch.setattr(name, lambda pipeline: data)
 
     def kinds_of_products(network, call):
         kinds = set()
@@ -135,10 +140,10 @@ def run(tmp_path, data, monkeypatch):
 
     def all_stages(name, precision):
         pipeline = Recorder(tiny(precision), tmp_path / name)
-        predictions, _ = stages.evaluation(pipeline)
-        model, encoder = stages.pose_model(pipeline), stages.image_encoder(pipeline).model
+        predictions, _ = evaluated(pipeline)
+        model, encoder = pose_model(pipeline), trained_encoder(pipeline).model
         features, kinds = kinds_of_products(
-            encoder, lambda: stages.encode_images(encoder, data["test"], slice(0, 2))
+            encoder, lambda: encode_images(encoder, data["test"], slice(0, 2))
         )
         assert kinds == {getattr(torch, precision)}
         _, kinds = kinds_of_products(model.denoiser, lambda: model.hypotheses(features, 1, [1, 2]))
@@ -147,7 +152,7 @@ def run(tmp_path, data, monkeypatch):
         known[:, 3] = True
         pose = data["test"].take("pose", slice(0, 2))
         inpainted = inpaint(model, features, pose, known, [1, 2], num_hypotheses=2, rounds=1)
-        assert features.device.type == inpainted.device.type == stages.device().type
+        assert features.device.type == inpainted.device.type == default_device().type
         assert features.dtype == torch.float32
         return predictions, inpainted.cpu()
 
@@ -172,10 +177,10 @@ def test_a_training_on_a_gpu_continues_from_its_checkpoint(tmp_path):
 
     def train(folder, stop_at=None):
         torch.manual_seed(0)
-        model = nn.Linear(6, 6).to(stages.device())
+        model = nn.Linear(6, 6).to(default_device())
 
         def loss_function(rows, generator):
-            x = torch.randn(len(rows), 6, generator=generator).to(stages.device())
+            x = torch.randn(len(rows), 6, generator=generator).to(default_device())
             return (model(x) - x).square().mean(), {"extra": torch.tensor(2.0)}
 
         config = optimizer(epochs=3.0, batch_size=4, ema_decay=0.9)

@@ -104,11 +104,12 @@ def imported_packages(source):
 
 
 def test_every_package_that_is_imported_is_pinned_directly():
-    sources = {path: path.read_text("utf-8") for path in ROOT.glob("di2pose_lib/*.py")}
+    sources = {path: path.read_text("utf-8") for path in ROOT.glob("di2pose_lib/**/*.py")}
+    sources |= {path: path.read_text("utf-8") for path in ROOT.glob("studies/*.py")}
     sources |= {path: path.read_text("utf-8") for path in ROOT.glob("tests/*.py")}
     sources |= {path: path.read_text("utf-8") for path in ROOT.glob("benchmarks/*.py")}
     sources |= {path: notebook_source(path) for path in ROOT.glob("notebooks/*.ipynb")}
-    own = {"di2pose_lib"}
+    own = {"di2pose_lib", "studies"}
     own |= {path.stem for folder in ("tests", "benchmarks") for path in ROOT.glob(f"{folder}/*.py")}
     for path, source in sources.items():
         for package in set(imported_packages(source)) - own - sys.stdlib_module_names:
@@ -118,8 +119,10 @@ def test_every_package_that_is_imported_is_pinned_directly():
 
 
 def test_importing_the_core_needs_torch_numpy_and_filelock_alone():
-    modules = [path.stem for path in (ROOT / "di2pose_lib").glob("*.py")]
-    core = sorted(name for name in modules if not name.startswith(NOT_CORE))
+    library = ROOT / "di2pose_lib"
+    files = (path.relative_to(library).with_suffix("") for path in library.rglob("*.py"))
+    names = sorted(".".join(file.parts) for file in files if file.stem != "__init__")
+    core = [name for name in names if not name.startswith(NOT_CORE)]
     assert len(core) > 25
     blocked = directly_pinned() - {"torch", "numpy", "filelock", "ruamel.yaml", "pyyaml"}
     blocked |= {"IPython", "PIL", "ruamel", "yaml", "pandas", "scipy", "tqdm"}

@@ -11,6 +11,7 @@ import torch
 from di2pose_lib import figures
 from di2pose_lib.base.skeleton import BONES, FLIP_PAIRS, JOINT_NAMES, NUM_JOINTS
 from di2pose_lib.figures.png import png_bytes
+from di2pose_lib.figures.poses import GUTTER
 
 
 def generator():
@@ -141,7 +142,7 @@ def test_a_mosaic_shows_each_image_unchanged_at_its_place():
     images = some_images(5)
     figure = figures.image_figure(images, columns=3)
     pixels = mosaic(figure)
-    gutter = figures.GUTTER
+    gutter = GUTTER
     assert pixels.shape == (2 * (8 + gutter), 3 * (6 + gutter) - gutter, 3)
     for number, image in enumerate(images):
         left, top = number % 3 * (6 + gutter), number // 3 * (8 + gutter) + gutter
@@ -161,7 +162,7 @@ def test_joints_lie_on_their_image_and_tell_how_they_are_seen():
     assert [len(t.x) for t in (discs, circles, crosses)] == [3 * NUM_JOINTS - 2, 1, 1]
     assert circles.text == ("right ankle, behind the own body",)
     assert crosses.text == ("right wrist, covered",)
-    gutter = figures.GUTTER  # image 2 is the first of the second row
+    gutter = GUTTER  # image 2 is the first of the second row
     assert (crosses.x[0], crosses.y[0]) == (5.0, 1.0 + (8 + gutter) + gutter)
     assert crosses.marker.color == (figures.RIGHT,)
 

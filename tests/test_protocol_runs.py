@@ -11,15 +11,18 @@ import torch
 from safetensors.torch import load_file, save_file
 from test_ablation_runs import TINY
 
-from di2pose_lib import stages
 from di2pose_lib.base.config_file import load_config
 from di2pose_lib.base.files import file_digest
 from di2pose_lib.base.machine import machine
 from di2pose_lib.base.project import project_root
+from di2pose_lib.base.trained import WEIGHTS
 from di2pose_lib.data.occlusions import CROP, MASK, RATIOS
+from di2pose_lib.data.stage import prepared_data
+from di2pose_lib.encoder.stage import trained_encoder
 from di2pose_lib.evaluation import contenders, measure, protocols, visibility
 from di2pose_lib.evaluation.advocc_rows import BIAS, FRESH, SAMPLER, SEARCH, SPARED, error_table
 from di2pose_lib.evaluation.estimators import ALGORITHM_2, BEST, CHAIN, MEAN, ONE_SAMPLE, SOFT
+from di2pose_lib.evaluation.stage import pose_model
 from di2pose_lib.evaluation.visibility import COVERED, SHARE
 from studies import ablations, advocc_runs, protocol_runs
 from studies.protocol_rows import combined_rows
@@ -231,9 +234,9 @@ def show_worst(pipeline, gallery, folder):
     known = {
         "pipeline": pipeline,
         "config": pipeline.config,
-        "test": stages.prepared_data(pipeline)["test"],
-        "model": stages.pose_model(pipeline),
-        "encoder": stages.image_encoder(pipeline).model,
+        "test": prepared_data(pipeline)["test"],
+        "model": pose_model(pipeline),
+        "encoder": trained_encoder(pipeline).model,
         "folder": folder,
     }
     exec(compile(ast.Module(imports, []), NOTEBOOK.name, "exec"), known)
@@ -247,7 +250,7 @@ def perturbed(pipeline, folder):
     other = dataclasses.replace(pipeline, folder=folder)
     generator = torch.Generator().manual_seed(0)
     for stage in ("image_encoder", "pose_tokenizer", "diffusion_training"):
-        path = other.artifacts / stage / stages.WEIGHTS
+        path = other.artifacts / stage / WEIGHTS
         weights = load_file(path)
         for weight in weights.values():
             if weight.is_floating_point():

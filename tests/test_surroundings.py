@@ -60,7 +60,7 @@ def test_a_python_that_passes_over_assertions_is_refused(monkeypatch):
             surroundings.check(ROOT)
 
 
-@pytest.mark.parametrize("program", PROGRAMS, ids=lambda module: module.__name__.split(".")[1])
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda module: module.__name__.split(".")[-1])
 def test_no_program_works_in_another_checkout(other, monkeypatch, capsys, program):
     (other / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
     monkeypatch.chdir(other)
@@ -86,9 +86,10 @@ def test_any_sign_can_be_printed_in_any_locale(monkeypatch):
 
 
 def test_every_program_prints_utf8():
-    sources = {path.stem: path.read_text("utf-8") for path in ROOT.glob("di2pose_lib/*.py")}
+    paths = [*ROOT.glob("di2pose_lib/**/*.py"), *ROOT.glob("studies/*.py")]
+    sources = {path.stem: path.read_text("utf-8") for path in paths}
     programs = {name: text for name, text in sources.items() if "__main__" in text}
-    wanted = {module.__name__.split(".")[1] for module in PROGRAMS} | {"run_notebook", "kernel"}
+    wanted = {module.__name__.split(".")[-1] for module in PROGRAMS} | {"run_notebook", "kernel"}
     assert set(programs) == wanted
     for name in wanted - {"kernel"}:  # it prints by messages
         assert re.search(r'"__main__":\n +surroundings.write_utf8\(\)', programs[name]), name

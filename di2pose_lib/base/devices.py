@@ -1,4 +1,11 @@
-"""Copies from device to device that wait for no GPU without need."""
+"""Where networks run, and copies to it that wait for no GPU without need."""
+
+import torch
+
+
+def default_device():
+    """The GPU where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def moved(tensor, device):

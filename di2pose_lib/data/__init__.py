@@ -9,6 +9,7 @@ from di2pose_lib.data.dataset import SPLITS, PoseDataset
 from di2pose_lib.data.mocap import Recording, read_trial
 from di2pose_lib.data.preparation import prepare_dataset
 from di2pose_lib.data.sources import Source, open_source
+from di2pose_lib.data.stage import prepared_data
 
 __all__ = [
     "SPLITS",
@@ -17,5 +18,6 @@ __all__ = [
     "Source",
     "open_source",
     "prepare_dataset",
+    "prepared_data",
     "read_trial",
 ]

@@ -14,6 +14,7 @@ from di2pose_lib.diffusion.schedule import (
     cumulative_transition_matrix,
     transition_matrix,
 )
+from di2pose_lib.diffusion.stage import trained_denoiser
 from di2pose_lib.diffusion.training import make_denoiser, make_schedule, train_denoiser
 from di2pose_lib.diffusion.transitions import (
     p_posterior_probs,
@@ -47,5 +48,6 @@ __all__ = [
     "sample",
     "sample_with_probs",
     "train_denoiser",
+    "trained_denoiser",
     "transition_matrix",
 ]

@@ -5,6 +5,15 @@ feature vector for each patch of the picture.
 """
 
 from di2pose_lib.encoder.image_encoder import ImageEncoder, heatmap_joints, heatmap_loss
+from di2pose_lib.encoder.stage import train_features, trained_encoder
 from di2pose_lib.encoder.training import encode_images, train_encoder
 
-__all__ = ["ImageEncoder", "encode_images", "heatmap_joints", "heatmap_loss", "train_encoder"]
+__all__ = [
+    "ImageEncoder",
+    "encode_images",
+    "heatmap_joints",
+    "heatmap_loss",
+    "train_encoder",
+    "train_features",
+    "trained_encoder",
+]

@@ -9,6 +9,7 @@ from di2pose_lib.base.metrics import joint_errors_mm, mpjpe_mm, pa_mpjpe_mm
 from di2pose_lib.evaluation.contenders import Contender
 from di2pose_lib.evaluation.estimators import PoseModel
 from di2pose_lib.evaluation.measure import Prediction, evaluation_rows, joint_errors, summary
+from di2pose_lib.evaluation.stage import evaluated, pose_model
 from di2pose_lib.evaluation.statistics import cluster_bootstrap
 
 __all__ = [
@@ -16,10 +17,12 @@ __all__ = [
     "PoseModel",
     "Prediction",
     "cluster_bootstrap",
+    "evaluated",
     "evaluation_rows",
     "joint_errors",
     "joint_errors_mm",
     "mpjpe_mm",
     "pa_mpjpe_mm",
+    "pose_model",
     "summary",
 ]
