@@ -130,14 +130,12 @@ install: $(STAMP)
 	@mkdir -p "$$HOME"; \
 	git=false; \
 	if [ -e .git ] || git ls-files --error-unmatch dvc.yaml >/dev/null 2>&1; then git=true; fi; \
-	for project in . pipelines/*; do \
-	    none=false; \
-	    if grep -qs '^ *no_scm *= *true' "$$project/.dvc/config.local"; then none=true; fi; \
-	    case $$git-$$none in \
-	        true-true) $(DVC) --cd "$$project" config --local --unset core.no_scm;; \
-	        false-false) $(DVC) --cd "$$project" config --local core.no_scm true;; \
-	    esac || exit; \
-	done
+	none=false; \
+	if grep -qs '^ *no_scm *= *true' .dvc/config.local; then none=true; fi; \
+	case $$git-$$none in \
+	    true-true) $(DVC) config --local --unset core.no_scm;; \
+	    false-false) $(DVC) config --local core.no_scm true;; \
+	esac
 
 # .venv/made-by-make says in which folder.
 $(STAMP):
@@ -202,45 +200,45 @@ repro: install
 	@echo "  make lab                                         open and change the notebooks"
 
 smoke: install
-	@echo "Running the pipeline at scale smoke: dvc repro in pipelines/smoke"
-	@$(DVC) --cd pipelines/smoke repro
+	@echo "Running the pipeline at scale smoke: dvc repro, pipelines/dvc.yaml"
+	@$(DVC) repro --glob 'pipelines/dvc.yaml:*@smoke'
 	@echo ""
 	@echo "Done. The numbers of this scale mean nothing; every step has run. Where to look next:"
-	@echo "  pipelines/smoke/reports/smoke/synthetic/         the notebooks as they ran"
+	@echo "  reports/smoke/synthetic/         the notebooks as they ran"
 	@echo "  make repro                                       the same, trained for real"
 
 mocap: install
-	@echo "Running the pipeline at scale lesson on motion capture: dvc repro in pipelines/mocap"
+	@echo "Running the pipeline at scale lesson on motion capture: dvc repro, pipelines/dvc.yaml"
 	@$(READ_MOCAP_ROOT) \
-	$(PY) -m di2pose_lib.data.source_record pipelines/mocap/params.yaml \
-	    && $(DVC) --cd pipelines/mocap repro
+	$(PY) -m di2pose_lib.data.source_record pipelines/mocap.yaml \
+	    && $(DVC) repro --glob 'pipelines/dvc.yaml:*@mocap'
 	@echo ""
 	@echo "Done. Where to look next:"
-	@echo "  pipelines/mocap/reports/lesson/mocap/            the notebooks as they ran"
-	@echo "  pipelines/mocap/results/lesson/mocap/            every measured number"
+	@echo "  reports/lesson/mocap/            the notebooks as they ran"
+	@echo "  results/lesson/mocap/            every measured number"
 
 paper: install
-	@echo "Running the pipeline at the paper's sizes: dvc repro in pipelines/paper"
-	@$(DVC) --cd pipelines/paper repro
+	@echo "Running the pipeline at the paper's sizes: dvc repro, pipelines/dvc.yaml"
+	@$(DVC) repro --glob 'pipelines/dvc.yaml:*@paper'
 	@echo ""
 	@echo "Done. Where to look next:"
-	@echo "  pipelines/paper/reports/paper/synthetic/         the notebooks as they ran"
-	@echo "  pipelines/paper/results/paper/synthetic/         every measured number"
+	@echo "  reports/paper/synthetic/         the notebooks as they ran"
+	@echo "  results/paper/synthetic/         every measured number"
 
 ablations: install
-	@echo "Running what is missing of the ablations: dvc repro in pipelines/ablations"
+	@echo "Running what is missing of the ablations"
 	@$(READ_MOCAP_ROOT) \
-	$(PY) -m studies.ablation_runs --plan && $(DVC) --cd pipelines/ablations repro \
-	    && $(DVC) --cd pipelines/ledger repro
+	$(PY) -m studies.ablation_runs --plan && $(DVC) repro studies/dvc.yaml:ablations \
+	    && $(DVC) repro studies/dvc.yaml:ledger
 	@echo ""
 	@echo "Done. Where to look next:"
-	@echo "  pipelines/ablations/reports/lesson/synthetic/07_ablations.ipynb   the tables, with verdicts"
+	@echo "  reports/lesson/synthetic/07_ablations.ipynb   the tables, with verdicts"
 
 occlusion: install
-	@echo "Running what is missing of the protocols of occlusion: dvc repro in pipelines/protocols"
+	@echo "Running what is missing of the protocols of occlusion"
 	@$(READ_MOCAP_ROOT) \
-	$(PY) -m studies.protocol_runs --plan && $(DVC) --cd pipelines/protocols repro \
-	    && $(DVC) --cd pipelines/ledger repro
+	$(PY) -m studies.protocol_runs --plan && $(DVC) repro --glob 'studies/dvc.yaml:protocols@*' \
+	    && $(DVC) repro studies/dvc.yaml:ledger
 	@echo ""
 	@echo "Done. Where to look next:"
 	@echo "  results/lesson/synthetic/sweeps.json             errors under masks, crops and occluders"
@@ -248,8 +246,8 @@ occlusion: install
 	@echo "  results/ledger.csv                               the papers' numbers and claims, ours beside"
 
 ledger: install
-	@echo "Making the ledger from the committed results: dvc repro in pipelines/ledger"
-	@$(DVC) --cd pipelines/ledger repro
+	@echo "Making the ledger from the committed results"
+	@$(DVC) repro studies/dvc.yaml:ledger
 	@echo ""
 	@echo "Done. Where to look next:"
 	@echo "  results/ledger.csv                               the papers' numbers and claims, ours beside"

@@ -29,7 +29,7 @@ BATCHES = (1, 64)
 REVERSE_STEP = {order: f"reverse step, {order} order" for order in PER_POSE}
 CASES = {  # name: parameters, turns, reverse steps that are timed
     "lesson": ("params.yaml", 5, 8),
-    "paper": ("pipelines/paper/params.yaml", 2, 1),
+    "paper": ("pipelines/paper.yaml", 2, 1),
 }
 
 

@@ -2,9 +2,9 @@
 
 papermill executes it from the repository's top folder with the parameter `params_file`;
 what it prints goes to the log as it comes. The executed notebook becomes
-reports/<scale>/<source>/<name>.ipynb beside the parameters file, without anything that
-differs between two runs (times, random ids, addresses), so that DVC can compare bytes.
-A notebook that fails leaves no report; its training checkpoints stay for the next try.
+reports/<scale>/<source>/<name>.ipynb, without anything that differs between two runs (times,
+random ids, addresses), so that DVC can compare bytes. A notebook that fails leaves no report;
+its training checkpoints stay for the next try.
 
 The kernel is this very Python with this very library, whatever kernels, profiles and
 variables a user has set up for other work.
@@ -118,8 +118,8 @@ def run_notebook(notebook, params_file):
     """
     notebook, params_file = Path(notebook).resolve(), Path(params_file).resolve()
     stage = stage_of(notebook)
-    pipeline = Pipeline(load_config(params_file), params_file.parent, stage)
     root = project_root(notebook.parent)
+    pipeline = Pipeline(load_config(params_file), root, stage)
     require(
         params_file.is_relative_to(root),
         f"`params_file` must lie in the repository {root}; got {params_file}",

@@ -49,7 +49,7 @@ COLUMNS = (
     ("mocap", "dance, clean", of_action("clean", "dance")),
 )
 
-PARAMS = {"lesson": "params.yaml", "paper": "pipelines/paper/params.yaml"}
+PARAMS = {"lesson": "params.yaml", "paper": "pipelines/paper.yaml"}
 SAMPLED = {  # evaluation.step_order and step_spacing: what benchmarks/sampler.py calls it, in words
     ("random", "uniform"): ("default", "Eq. 9"),
     ("confidence", "uniform"): ("confidence", "confident tokens first"),

@@ -39,7 +39,7 @@ from studies import ablations
 from studies.ablation_times import predicted_seconds
 from studies.experiment_runs import check_sources, run_each
 
-PARAMS = "pipelines/ablations/params.yaml"  # seen from the repository's top folder
+PARAMS = "studies/ablations.yaml"  # seen from the repository's top folder
 SEEDS = (3, 4, 5)  # not those with which sizes and rates were chosen
 SETTLING = 200  # batches in which a learned codebook follows the averaged weights
 DIGITS = 3  # of errors in mm: rows stay small

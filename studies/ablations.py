@@ -1,6 +1,6 @@
 """The ablations: which settings each table compares, and what the paper says of them.
 
-A setting is a change of pipelines/ablations/params.yaml; everything else in its table stays
+A setting is a change of studies/ablations.yaml; everything else in its table stays
 the same, the training steps too. Its name in the paper's tables finds the paper's number.
 """
 

@@ -287,11 +287,11 @@ def test_the_predicted_time_counts_what_is_shared_once(root):
 
 
 def test_a_bad_parameters_file_gives_one_sentence(capsys, monkeypatch):
-    monkeypatch.setattr(ablation_runs, "PARAMS", "pipelines/smoke/params.yaml")
+    monkeypatch.setattr(ablation_runs, "PARAMS", "pipelines/smoke.yaml")
     assert main(["--plan"]) == 1
-    wanted = "error: `scale` must be lesson in pipelines/smoke/params.yaml; got smoke\n"
+    wanted = "error: `scale` must be lesson in pipelines/smoke.yaml; got smoke\n"
     assert capsys.readouterr().err == wanted
-    assert load_config(project_root() / "pipelines/smoke/params.yaml").scale == "smoke"
+    assert load_config(project_root() / "pipelines/smoke.yaml").scale == "smoke"
 
 
 def test_a_row_that_is_there_and_cannot_be_read_is_not_run_again(tmp_path, monkeypatch, capsys):

@@ -18,7 +18,7 @@ from studies import step_choice
 from studies.ledger_results import BENCHMARK_FILE, Results
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
-SMOKE = "pipelines/smoke/params.yaml"
+SMOKE = "pipelines/smoke.yaml"
 KEYS = {"cpu", "vectors", "cores", "memory_gib", "threads", "torch", "python"}
 
 

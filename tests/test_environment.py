@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from notebook_code import notebook_source
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from ruamel.yaml import YAML
-from stage_modules import notebook_source
 
 import di2pose_lib
 

@@ -1,4 +1,5 @@
-"""Every pipeline: the same dvc.yaml, dependencies that are true, parameters that build."""
+"""The DVC files: the same stages in every pipeline, dependencies that are true, parameters that
+build."""
 
 import ast
 import json
@@ -7,19 +8,11 @@ import subprocess
 
 import pytest
 import torch
+from notebook_code import imports, notebook_source
 from ruamel.yaml import YAML
-from stage_modules import (
-    PACKAGE,
-    PIPELINES,
-    ROOT,
-    Source,
-    modules_used,
-    notebook_source,
-    program_modules,
-    stage_notebooks,
-)
-from working_tree import is_clone
+from working_tree import ROOT, is_clone
 
+from di2pose_lib import figures
 from di2pose_lib.base.config import SOURCES
 from di2pose_lib.base.config_file import load_config, to_dict
 from di2pose_lib.base.project import SOURCE_PARAMS, results_folder
@@ -29,8 +22,8 @@ from di2pose_lib.tokens.tokenizer import PoseTokenizer
 from studies.ledger import COMMANDS, LEDGER
 from studies.protocol_results import FILES, GALLERY
 
-PARAMS = [folder / "params.yaml" for folder in PIPELINES]
-ON_DEMAND = ("ablations", "protocols", "ledger")  # with stages of their own
+PARAMS = {name: ROOT / "pipelines" / f"{name}.yaml" for name in ("smoke", "mocap", "paper")}
+PARAMS["main job"] = ROOT / "params.yaml"
 STAGES = {
     "data_preparation": "01_data_preparation",
     "image_encoder": "02_image_encoder",
@@ -42,15 +35,17 @@ STAGES = {
     "inpainting": "09_inpainting",
     "start_here": "00_start_here",
 }
+AT = "${scale}/${data.source}"  # where everything that a pipeline makes lies
 
 
-def dvc_file(folder):
-    return YAML(typ="safe", pure=True).load((folder / "dvc.yaml").read_text(encoding="utf-8"))
+def read_yaml(path):
+    return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
 
 
-DVC = dvc_file(ROOT)
+DVC = read_yaml(ROOT / "dvc.yaml")["stages"]
+OTHERS = read_yaml(ROOT / "pipelines" / "dvc.yaml")["stages"]
 all_stages = pytest.mark.parametrize("stage", STAGES)
-all_pipelines = pytest.mark.parametrize("params", PARAMS, ids=lambda path: path.parent.name)
+all_pipelines = pytest.mark.parametrize("params", PARAMS.values(), ids=PARAMS)
 
 
 def paths(entries):
@@ -59,87 +54,112 @@ def paths(entries):
 
 
 def outputs(stage):
-    section = DVC["stages"][stage]
-    kinds = [section.get(kind, []) for kind in ("outs", "metrics", "plots")]
-    return [path for kind in kinds for path in paths(kind)]
+    return [
+        path for kind in ("outs", "metrics", "plots") for path in paths(DVC[stage].get(kind, []))
+    ]
 
 
-def rendered(template, params):
-    """A path of dvc.yaml as one pipeline sees it."""
-    values = YAML(typ="safe", pure=True).load(params.read_text(encoding="utf-8"))
-
-    def value(match):
-        found = values
-        for key in match[1].split("."):
-            found = found[key]
-        return str(found)
-
-    return re.sub(r"\$\{([\w.]+)\}", value, template)
+def source_of(stage):
+    return notebook_source(ROOT / "notebooks" / f"{STAGES[stage]}.ipynb")
 
 
-def test_every_pipeline_has_the_same_dvc_file_byte_for_byte():
-    wanted = (ROOT / "dvc.yaml").read_bytes()
-    for folder in PIPELINES:
-        assert (folder / "dvc.yaml").read_bytes() == wanted, folder.name
-
-
-def test_every_folder_of_a_pipeline_is_known():
-    found = {path.parent for path in (ROOT / "pipelines").glob("*/params.yaml")}
-    assert found == {*PIPELINES[1:], ROOT / "pipelines" / "ablations"}  # which has other stages
-
-
-@all_pipelines
-def test_the_root_that_dvc_uses_is_the_repository(params):
-    assert (params.parent / rendered("${root}", params)).resolve() == ROOT
+def covered(stage, file):
+    """Whether a stage depends on a file of the library, or on a folder that it lies in."""
+    whole = f"di2pose_lib/{file}"
+    return any(whole == path or whole.startswith(f"{path}/") for path in DVC[stage]["deps"])
 
 
 def test_the_stages_are_the_notebooks():
-    assert {stage: path.stem for stage, path in stage_notebooks().items()} == STAGES
+    assert list(DVC) == list(OTHERS) == list(STAGES)
     assert {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")} >= {*STAGES.values()}
 
 
 @all_stages
-def test_a_stage_depends_on_its_notebook_and_on_exactly_the_modules_that_it_uses(stage):
-    notebook = stage_notebooks()[stage]
-    dependencies = DVC["stages"][stage]["deps"]
-    assert f"${{root}}/notebooks/{notebook.name}" in dependencies
-    prefix = f"${{root}}/{PACKAGE}/"
-    listed = [d.removeprefix(prefix).removesuffix(".py") for d in dependencies if prefix in d]
-    used = modules_used(Source(notebook_source(notebook)), stage)
-    assert listed == used, "`python tests/stage_modules.py` writes the lists anew"
+def test_the_other_pipelines_have_the_main_jobs_stages(stage):
+    """But for their parameters and places; and metrics are plain outputs."""
+    section = OTHERS[stage]
+    assert section["foreach"] == {
+        name: {"at": f"{c.scale}/{c.data.source}", "source": c.data.source}
+        for name, c in ((n, load_config(path)) for n, path in PARAMS.items() if n != "main job")
+    }
+    there, here = dict(section["do"]), dict(DVC[stage])
+    assert there.pop("wdir") == ".."
+    keys = here.pop("params")
+    assert there.pop("params") == [{"params.yaml": keys}, {"pipelines/${key}.yaml": keys}]
+    outs = outputs(stage)
+    assert paths(there["outs"]) == [path.replace(AT, "${item.at}") for path in outs]
+    for out in there.pop("outs"):  # small results are committed, or shown by git
+        assert isinstance(out, dict) == paths([out])[0].startswith("results/")
+        assert not isinstance(out, dict) or [*out.values()] == [{"cache": False}]
+    here = {key: here[key] for key in ("cmd", "deps")}
+    here["cmd"] = here["cmd"].replace(" params.yaml", " pipelines/${key}.yaml")
+    here["deps"] = [
+        path.replace(AT, "${item.at}").replace("${data.source}", "${item.source}")
+        for path in here["deps"]
+    ]
+    assert there == here
+
+
+@all_stages
+def test_a_stage_depends_on_its_notebook_and_on_the_rooms_that_it_uses(stage):
+    """By what its notebook imports; of the figures a training depends on single files."""
+    assert f"notebooks/{STAGES[stage]}.ipynb" in DVC[stage]["deps"]
+    assert covered(stage, "base")
+    source = source_of(stage)
+    for module, name in imports(source):
+        parts = module.split(".")
+        if parts[0] == "studies":
+            assert "studies" in DVC[stage]["deps"]
+        elif parts == ["di2pose_lib"]:
+            assert name == "figures"
+        elif parts[0] == "di2pose_lib":
+            room = parts[1]
+            listed = [path for path in DVC[stage]["deps"] if path.startswith(f"di2pose_lib/{room}")]
+            assert listed or "di2pose_lib" in DVC[stage]["deps"], f"{module} is not depended on"
+    for name in set(re.findall(r"\bfigures\.(\w+)\(", source)):
+        module = getattr(figures, name).__module__.split(".")[-1]
+        assert covered(stage, f"figures/{module}.py"), f"figures.{name} is not depended on"
+    for path in DVC[stage]["deps"]:
+        assert "$" in path or (ROOT / path).exists(), path
+
+
+def test_an_edit_that_no_network_sees_trains_no_network_again():
+    for file in (
+        "evaluation/measure.py",
+        "data/bvh.py",
+        "figures/uncertainty.py",
+        "run_notebook.py",
+    ):
+        assert (ROOT / "di2pose_lib" / file).is_file()
+        for stage in ("image_encoder", "pose_tokenizer", "diffusion_training"):
+            assert not covered(stage, file)
 
 
 @all_stages
 def test_a_stage_depends_on_every_earlier_artefact_that_its_notebook_loads(stage):
-    makers = {"prepared_data": "data_preparation", "denoiser": "diffusion_training"}
-    makers |= {name: name for name in ("image_encoder", "pose_tokenizer", "evaluation")}
-    uses = {
+    needs = {
         "prepared_data": {"data_preparation"},
-        "image_encoder": {"data_preparation"},
-        "pose_tokenizer": {"data_preparation"},
-        "denoiser": {"data_preparation", "image_encoder", "pose_tokenizer"},
+        "trained_encoder": {"data_preparation", "image_encoder"},
+        "trained_tokenizer": {"data_preparation", "pose_tokenizer"},
     }
-    uses["pose_model"] = uses["denoiser"] | {"diffusion_training"}
-    uses["evaluation"] = uses["pose_model"]
-    source = notebook_source(stage_notebooks()[stage])
-    needed = set()
-    for name in set(re.findall(r"stages\.(\w+)\(", source)):
-        needed |= uses.get(name, set()) | ({makers[name]} if name in makers else set())
-    listed = {
-        path.removeprefix("artifacts/${scale}/${data.source}/")
-        for path in DVC["stages"][stage]["deps"]
-        if path.startswith("artifacts/")
-    }
-    assert needed - {stage} <= listed
+    needs["trained_denoiser"] = {"diffusion_training"}.union(*needs.values())
+    needs["pose_model"] = needs["trained_denoiser"]
+    needs["evaluated"] = {"data_preparation", "evaluation"}
+    loaded = {name for name in needs if re.search(rf"\b{name}\(", source_of(stage))}
+    needed = set().union(*(needs[name] for name in loaded)) - {stage}
+    listed = {path.split("/")[-1] for path in DVC[stage]["deps"] if path.startswith("artifacts/")}
+    assert needed <= listed
 
 
 @all_stages
-def test_a_stages_parameters_are_keys_of_the_file_and_name_its_own_section(stage):
-    listed = DVC["stages"][stage]["params"]
+def test_a_stages_parameters_are_in_every_file_and_name_its_own_section(stage):
+    listed = DVC[stage]["params"]
     assert {"scale", "seed"} <= set(listed)
-    for params in PARAMS:
+    for path in PARAMS.values():  # DVC refuses a stage whose parameter a file lacks
         for key in listed:
-            rendered(f"${{{key}}}", params)
+            value = read_yaml(path)
+            for part in key.split("."):
+                value = value[part]
     own = {"data_preparation": "data", "image_encoder": "encoder", "pose_tokenizer": "tokenizer"}
     own |= {"diffusion_training": "diffusion", "evaluation": "evaluation"}
     assert own.get(stage, "seed") in listed
@@ -147,13 +167,10 @@ def test_a_stages_parameters_are_keys_of_the_file_and_name_its_own_section(stage
 
 @all_stages
 def test_a_stage_lists_every_parameter_that_its_notebook_reads(stage):
-    source = notebook_source(stage_notebooks()[stage])
     sections = "data|encoder|tokenizer|diffusion|evaluation"
-    read = set(re.findall(rf"\bconfig\.((?:{sections})\b(?:\.[a-z]\w*)*)", source))
-    artifacts = [
-        path.split("/")[-1] for path in DVC["stages"][stage]["deps"] if "artifacts/" in path
-    ]
-    listed = [key for name in (stage, *artifacts) for key in DVC["stages"][name]["params"]]
+    read = set(re.findall(rf"\bconfig\.((?:{sections})\b(?:\.[a-z]\w*)*)", source_of(stage)))
+    artifacts = [path.split("/")[-1] for path in DVC[stage]["deps"] if "artifacts/" in path]
+    listed = [key for name in (stage, *artifacts) for key in DVC[name]["params"]]
     listed += ["data.source"]  # in the path of every output
     for key in read:
         assert any(f"{key}.".startswith(f"{known}.") for known in listed), key
@@ -162,11 +179,12 @@ def test_a_stage_lists_every_parameter_that_its_notebook_reads(stage):
 @all_stages
 def test_every_output_is_keyed_by_scale_and_source_and_small_results_stay_out_of_the_cache(stage):
     for path in outputs(stage):
-        assert path.split("/")[1:3] == ["${scale}", "${data.source}"], path
-        assert path.split("/")[0] in ("artifacts", "reports", "results")
-    assert f"reports/${{scale}}/${{data.source}}/{STAGES[stage]}.ipynb" in outputs(stage)
+        assert path.startswith(
+            tuple(f"{kind}/{AT}/" for kind in ("artifacts", "reports", "results"))
+        )
+    assert f"reports/{AT}/{STAGES[stage]}.ipynb" in outputs(stage)
     for kind in ("metrics", "plots"):
-        for entry in DVC["stages"][stage].get(kind, []):
+        for entry in DVC[stage].get(kind, []):
             (path, settings), *_ = entry.items()
             assert path.startswith("results/")
             assert settings["cache"] is False
@@ -176,130 +194,105 @@ def test_experiments_show_few_metrics(committed):
     """`dvc exp show` has a column for each number of each metric."""
     numbers = 0
     for stage in STAGES:
-        for path in paths(DVC["stages"][stage].get("metrics", [])):
-            text = (committed / rendered(path, committed / "params.yaml")).read_text("utf-8")
+        for path in paths(DVC[stage].get("metrics", [])):
+            text = (committed / path.replace(AT, "lesson/synthetic")).read_text("utf-8")
             numbers += len(re.findall(r": -?\d", text))
     assert 20 <= numbers <= 40
 
 
 @pytest.mark.skipif(not is_clone(), reason="no clone: git ignores nothing")
-@all_pipelines
-def test_experiments_can_keep_their_metrics_for_git_does_not_ignore_them(params):
-    for stage in STAGES:
-        for path in paths(DVC["stages"][stage].get("metrics", [])):
-            where = params.parent / rendered(path, params)
-            ignored = subprocess.run(["git", "check-ignore", "--quiet", where], cwd=ROOT)
-            assert ignored.returncode == 1, where
+@pytest.mark.parametrize("at", ["smoke/synthetic", "lesson/synthetic", "paper/synthetic"])
+def test_experiments_can_keep_their_results_for_git_does_not_ignore_them(at):
+    """`dvc exp run` loses what git ignores."""
+    kept = [path for stage in STAGES for path in outputs(stage) if path.startswith("results/")]
+    assert len(kept) > 8
+    for path in kept:
+        where = path.replace(AT, at)
+        ignored = subprocess.run(["git", "check-ignore", "--quiet", where], cwd=ROOT)
+        assert ignored.returncode == 1, where
 
 
 @pytest.mark.skipif(not is_clone(), reason="no clone: nothing is committed")
 def test_what_a_stage_takes_from_results_is_committed():
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
     files = set(tracked.stdout.splitlines())
-    for params in PARAMS:
-        for stage in STAGES:
-            for path in DVC["stages"][stage]["deps"]:
-                if "/results/" in path and path.startswith("${root}/"):
-                    found = (params.parent / rendered(path, params)).resolve()
-                    assert found.relative_to(ROOT).as_posix() in files, path
-
-
-def test_no_output_of_a_pipeline_is_an_output_of_another_one():
-    owner = {}
-    for params in PARAMS:
-        for stage in STAGES:
-            for path in outputs(stage):
-                whole = params.parent / rendered(path, params)
-                assert owner.setdefault(whole, (params, stage)) == (params, stage), whole
+    for stage in STAGES:
+        for path in DVC[stage]["deps"]:
+            if path.startswith("results/") and "$" not in path:
+                assert path in files
 
 
 def test_the_results_of_a_source_are_read_where_its_own_pipeline_writes_them():
     assert {*SOURCE_PARAMS} == {*SOURCES}
     for source, params in SOURCE_PARAMS.items():
-        written = [rendered(path, ROOT / params) for path in outputs("evaluation")]
-        (path,) = [path for path in written if path.endswith("/evaluation.json")]
-        assert (ROOT / params).parent / path == results_folder(source, ROOT) / "evaluation.json"
+        config = load_config(ROOT / params)
+        written = outputs("evaluation")[-1].replace(AT, f"{config.scale}/{config.data.source}")
+        assert (ROOT / written).parent == results_folder(source, ROOT)
     with pytest.raises(ValueError, match="`source` must be one of synthetic, mocap; got 'h36m'"):
         results_folder("h36m", ROOT)
 
 
 def test_the_evaluation_depends_on_what_every_source_has_been_measured():
-    source = notebook_source(stage_notebooks()["evaluation"])
-    names = ast.literal_eval(re.search(r"^FILES = (\(.*?\))$", source, flags=re.MULTILINE)[1])
-    for params in PARAMS:
-        deps = [rendered(path, params) for path in DVC["stages"]["evaluation"]["deps"]]
-        found = {(params.parent / path).resolve() for path in deps}
-        for folder in (results_folder(source, ROOT) for source in SOURCES):
-            assert {folder / f"{name}.json" for name in (*names, GALLERY)} <= found
+    names = ast.literal_eval(
+        re.search(r"^FILES = (\(.*?\))$", source_of("evaluation"), flags=re.MULTILINE)[1]
+    )
+    for source in SOURCES:
+        wanted = {f"results/lesson/{source}/{name}.json" for name in (*names, GALLERY)}
+        assert wanted <= set(DVC["evaluation"]["deps"])
 
 
-def expanded(name):
-    """{(stage, source or ""): [deps, outs]}, absolute paths, of a pipeline run on demand."""
-    folder, stages = ROOT / "pipelines" / name, {}
-    for stage, section in dvc_file(folder)["stages"].items():
-        values = [{}]
-        if "matrix" in section:
-            values = [{"item.source": source} for source in section["matrix"]["source"]]
-        if "foreach" in section:
-            values = [{"key": key, "item": item} for key, item in section["foreach"].items()]
-            section = section["do"]
-        for each in values:
-
-            def path(text, each=each):
-                for key, value in each.items():
-                    text = text.replace(f"${{{key}}}", value)
-                assert "$" not in text, text
-                return (folder / text).resolve()
-
-            source = each.get("item.source", each.get("key", ""))
-            stages[stage, source] = [
-                list(map(path, paths(section.get(kind, [])))) for kind in ("deps", "outs")
-            ]
-            for out in section["outs"]:
+def studies():
+    """{(stage, source or ""): (deps, outs)} of what is run on demand."""
+    stages = {}
+    for stage, section in read_yaml(ROOT / "studies" / "dvc.yaml")["stages"].items():
+        for source in section.get("foreach", [""]):
+            here = section.get("do", section)
+            assert here["wdir"] == ".."
+            deps, outs = (
+                [path.replace("${key}", source) for path in paths(here[kind])]
+                for kind in ("deps", "outs")
+            )
+            assert not [path for path in deps + outs if "$" in path]
+            assert not [path for path in deps if not (ROOT / path).exists()]
+            for out in here["outs"]:
                 if isinstance(out, dict):  # results: committed, never removed by DVC
                     assert next(iter(out.values())) == {"cache": False, "persist": True}
+            stages[stage, source] = deps, outs
     return stages
 
 
 def test_what_is_run_on_demand_makes_nothing_that_another_stage_makes():
-    owner = {
-        (params.parent / rendered(path, params)).resolve(): stage
-        for params in PARAMS
+    owners = [
+        (path.replace(AT, f"lesson/{s}"), stage)
+        for s in SOURCES
         for stage in STAGES
         for path in outputs(stage)
-    }
-    for name in ON_DEMAND:
-        for stage, (_, outs) in expanded(name).items():
-            for path in outs:
-                assert owner.setdefault(path, (name, *stage)) == (name, *stage), path
+    ]
+    owners += [(path, stage) for stage, (_, outs) in studies().items() for path in outs]
+    assert len(dict(owners)) == len(owners)
 
 
-def test_joined_results_are_declared_where_they_are_written():
-    stages = expanded("protocols")
-    assert {source for stage, source in stages if stage == "joined"} == {"synthetic", "mocap"}
-    for source in ("synthetic", "mocap"):
-        (runs,) = stages["runs", source][1]
-        deps, outs = stages["joined", source]
-        assert runs == ROOT / "pipelines" / "protocols" / "results" / source and runs in deps
-        wanted = {results_folder(source, ROOT) / f"{file}.json" for file in (*FILES, GALLERY)}
-        assert len(outs) == len(wanted) and set(outs) == wanted
-        modules = [path.stem for path in deps if path.parent == ROOT / PACKAGE]
-        assert modules == program_modules("protocol_results"), "`python tests/stage_modules.py`"
-
-
-def test_the_ledger_depends_on_all_results_and_on_exactly_the_modules_that_it_uses():
-    ((deps, outs),) = expanded("ledger").values()
-    assert outs == [ROOT / LEDGER]
-    modules = [path.stem for path in deps if path.parent == ROOT / PACKAGE]
-    assert modules == program_modules("ledger"), (
-        "`python tests/stage_modules.py` writes the list anew"
+@pytest.mark.parametrize("source", SOURCES)
+def test_joined_results_are_declared_where_they_are_written(source):
+    ((*_, runs),) = [
+        outs
+        for (stage, s), (_, outs) in studies().items()
+        if (stage, s) == ("protocol_runs", source)
+    ]
+    deps, outs = studies()["protocols", source]
+    assert runs in deps
+    assert sorted(outs) == sorted(
+        f"results/lesson/{source}/{file}.json" for file in (*FILES, GALLERY)
     )
-    assert {ROOT / "paper", ROOT / "params.yaml"} < set(deps)
-    for source in ("synthetic", "mocap"):
-        assert results_folder(source, ROOT) in deps
-        assert ROOT / "pipelines" / "ablations" / "results" / source in deps
-    # DVC refuses what does not exist: results that have not been made yet are within folders.
-    assert not [path for path in deps if not path.exists()]
+
+
+def test_the_ledger_depends_on_all_results():
+    deps, outs = studies()["ledger", ""]
+    assert outs == [LEDGER.as_posix() if hasattr(LEDGER, "as_posix") else LEDGER]
+    assert {"di2pose_lib", "studies", "paper", "params.yaml", "pipelines/ablations/results"} < set(
+        deps
+    )
+    assert {f"results/lesson/{source}" for source in SOURCES} < set(deps)
 
 
 def test_the_ledgers_commands_are_targets_of_the_makefile():
@@ -325,7 +318,7 @@ def test_every_pipeline_builds_from_its_parameters(params):
 
 
 def test_the_papers_denoiser_has_the_papers_size():
-    config = load_config(ROOT / "pipelines" / "paper" / "params.yaml")
+    config = load_config(PARAMS["paper"])
     with torch.device("meta"):
         denoiser = make_denoiser(config, condition_shape=(192, 768))
     millions = sum(p.numel() for p in denoiser.parameters()) / 1e6
@@ -333,7 +326,7 @@ def test_the_papers_denoiser_has_the_papers_size():
 
 
 def test_the_paper_scale_says_what_the_paper_says():
-    config = to_dict(load_config(ROOT / "pipelines" / "paper" / "params.yaml"))
+    config = to_dict(load_config(PARAMS["paper"]))
     sizes, diffusion = config["tokenizer"]["sizes"], config["diffusion"]
     assert (sizes["num_tokens"], sizes["levels"]) == (100, [7, 5, 5, 5, 5])
     assert (sizes["width"], sizes["decoder_width"], sizes["local_joints"]) == (2048, 512, 3)
@@ -351,10 +344,7 @@ def test_the_paper_scale_says_what_the_paper_says():
 
 
 def test_motion_capture_is_trained_at_the_same_scale_but_for_its_source():
-    lesson, mocap = (
-        to_dict(load_config(folder / "params.yaml"))
-        for folder in (ROOT, ROOT / "pipelines" / "mocap")
-    )
+    lesson, mocap = (to_dict(load_config(PARAMS[name])) for name in ("main job", "mocap"))
     assert (lesson["scale"], lesson["data"]["source"]) == ("lesson", "synthetic")
     assert (mocap["scale"], mocap["data"]["source"]) == ("lesson", "mocap")
 
@@ -370,14 +360,13 @@ def test_a_committed_notebook_is_stripped_small_and_starts_at_smoke_scale(notebo
     assert "papermill" not in content["metadata"]
     tagged = [c for c in code if "parameters" in c["metadata"].get("tags", [])]
     assert len(tagged) == 1
-    assert "".join(tagged[0]["source"]).startswith('params_file = "pipelines/smoke/params.yaml"')
+    assert "".join(tagged[0]["source"]).startswith('params_file = "pipelines/smoke.yaml"')
     assert content["cells"][0]["cell_type"] == "markdown"
     assert notebook.stat().st_size < 100_000
 
 
 def test_no_lock_file_names_a_folder_of_a_machine():
-    locks = [folder / "dvc.lock" for folder in PIPELINES if (folder / "dvc.lock").is_file()]
-    assert {ROOT / "dvc.lock", ROOT / "pipelines/mocap/dvc.lock"} <= set(locks)  # committed
+    locks = [ROOT / "dvc.lock", ROOT / "pipelines/dvc.lock", ROOT / "studies/dvc.lock"]
     for lock in locks:
         absolute = re.findall(r"(?:path: |\s)(/\S+|[A-Z]:\\\S+)", lock.read_text(encoding="utf-8"))
         assert not absolute, lock

@@ -10,7 +10,7 @@ from di2pose_lib.base import files, project
 from di2pose_lib.base.config_file import load_config, to_dict
 
 ROOT = Path(__file__).resolve().parents[1]
-SMOKE = "pipelines/smoke/params.yaml"
+SMOKE = "pipelines/smoke.yaml"
 
 
 @pytest.fixture

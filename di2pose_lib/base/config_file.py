@@ -58,10 +58,6 @@ def config_from_dict(values, source="params"):
     Raises:
         ValueError: one sentence naming `source` and the field, with wanted and got.
     """
-    # `root` is not a parameter of any stage: dvc.yaml alone reads it.
-    values = (
-        {k: v for k, v in values.items() if k != "root"} if isinstance(values, dict) else values
-    )
     try:
         return _build(Config, values, "")
     except ValueError as error:
@@ -79,19 +75,37 @@ def _yaml_fault(error):
 def load_config(path):
     """The `Config` in a YAML 1.2 file (so that 1e-4 is a number).
 
+    A file with the key `base`, another file seen from its own folder, says in what it differs
+    from that one.
+
     Raises:
         ValueError: no file, bad YAML, unknown key, wrong type, contradiction.
     """
+    return config_from_dict(_values(Path(path)), source=str(path))
+
+
+def _values(path):
+    """The nested dicts in a YAML file, laid over those of its `base`."""
     from ruamel.yaml import YAML, YAMLError
 
-    path = Path(path)
     require(not isdir(path), f"{path}: the parameters file must be a file; got a folder")
     require(is_there(path), f"{path}: the parameters file does not exist")
     try:
         values = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except (YAMLError, ValueError, RecursionError) as error:  # ValueError: the 99th of a month
         raise ValueError(f"{path}: not valid YAML: {_yaml_fault(error)}") from None
-    return config_from_dict(values, source=str(path))
+    if not isinstance(values, dict) or "base" not in values:
+        return values
+    base = values.pop("base")
+    require(isinstance(base, str), f"{path}: `base` must name a file; got {base!r}")
+    return _laid_over(_values(path.parent / base), values)
+
+
+def _laid_over(base, changes):
+    """`base` with what `changes` says otherwise, section by section."""
+    if not (isinstance(base, dict) and isinstance(changes, dict)):
+        return changes
+    return base | {key: _laid_over(base.get(key), value) for key, value in changes.items()}
 
 
 def to_dict(config):

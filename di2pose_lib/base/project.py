@@ -1,9 +1,8 @@
 """Where things lie: the project, a pipeline's parameters, artefacts, results, checkpoints.
 
-A pipeline is a folder with a params.yaml: the repository itself (scale `lesson`,
-synthetic data) and those under pipelines/. Its artefacts are keyed by scale and data
-source. A notebook that a reader or nbval runs never touches a pipeline's outputs: it
-works in scratch/, which git ignores.
+A pipeline is a file of parameters: params.yaml (scale `lesson`, synthetic data) and those under
+pipelines/. Its artefacts are keyed by scale and data source. A notebook that a reader or nbval
+runs never touches a pipeline's outputs: it works in scratch/, which git ignores.
 """
 
 import hashlib
@@ -71,15 +70,14 @@ LIBRARY_DIGEST = _library_digest()
 
 
 # Each data source's own pipeline at scale lesson: its parameters, from the top folder.
-SOURCE_PARAMS = {"synthetic": "params.yaml", "mocap": "pipelines/mocap/params.yaml"}
+SOURCE_PARAMS = {"synthetic": "params.yaml", "mocap": "pipelines/mocap.yaml"}
 
 
 def results_folder(source, root=None):
     """Where the results of a data source at scale lesson lie, those that are committed."""
     names = ", ".join(SOURCE_PARAMS)
     require(source in SOURCE_PARAMS, f"`source` must be one of {names}; got {source!r}")
-    params_file = (root or project_root()) / SOURCE_PARAMS[source]
-    return params_file.parent / "results" / "lesson" / source
+    return (root or project_root()) / "results" / "lesson" / source
 
 
 @dataclass(frozen=True)
@@ -207,7 +205,7 @@ class Pipeline:
 def open_pipeline(params_file):
     """The pipeline of a parameters file, named from the repository's top folder.
 
-    Under a DVC stage its outputs lie beside that file; elsewhere under scratch/. Notebooks
+    Under a DVC stage its outputs lie in the repository; elsewhere under scratch/. Notebooks
     begin with it, so it also looks at what is around them.
 
     Raises:
@@ -223,11 +221,11 @@ def open_pipeline(params_file):
         stage is None or params_file == running,
         f"`params_file` must be {running}, which the stage runs with; got {params_file}",
     )
-    return Pipeline(load_config(path), path.parent if stage else root / "scratch", stage)
+    return Pipeline(load_config(path), root if stage else root / "scratch", stage)
 
 
 def finished_pipeline(params_file):
-    """The pipeline whose outputs lie beside `params_file`, to read from.
+    """The pipeline of `params_file` that was run in this repository, to read from.
 
     None if it was not run, or with other parameters than the file holds now, or if its
     artefacts are not of one run. The environment variable DI2POSE_SCRATCH_ONLY=1, which
@@ -235,8 +233,8 @@ def finished_pipeline(params_file):
     """
     if os.environ.get(SCRATCH_VARIABLE) == "1":
         return None
-    path = project_root() / params_file
-    pipeline = Pipeline(load_config(path), path.parent, stage="start_here")
+    root = project_root()
+    pipeline = Pipeline(load_config(root / params_file), root, stage="start_here")
     wanted, contents = to_dict(pipeline.config), {}
     for stage, (section, parts) in TRAINED_FROM.items():
         made = pipeline.record(stage) or {}
