@@ -1,7 +1,7 @@
-"""Time and peak memory of a pipeline: `python benchmarks/repro.py [FOLDER] [--out FILE]`.
+"""Time and peak memory of a pipeline: `python benchmarks/repro.py [PIPELINE] [--out FILE]`.
 
 FILE is JSON that keeps the figures and the machine of each pipeline; options of `dvc repro`
-may follow. Runs `dvc repro` in FOLDER (the repository itself without one) and adds up, every
+may follow. Runs the main job, or PIPELINE of pipelines/dvc.yaml, and adds up, every
 three seconds, the memory of DVC and all that it starts: proportional set size, so that a page
 that two processes share counts once. Pages of memory-mapped files count while they are in
 use. A pipeline that is up to date takes no time: measure in a fresh clone, or with --force.
@@ -47,12 +47,11 @@ def memory_mib(process):
 
 def main(arguments):
     """Run, watch, print one line; returns DVC's exit code."""
-    name = arguments.pop(0) if arguments and not arguments[0].startswith("-") else "."
+    name = arguments.pop(0) if arguments and not arguments[0].startswith("-") else "main job"
     out = None
     if arguments[:1] == ["--out"]:
         _, out, *arguments = arguments
     kept = json.loads(Path(out).read_text()) if out and is_there(out) else {}
-    folder = ROOT / name
     programs = str(Path(sys.executable).parent)
     environment = {
         **os.environ,
@@ -60,8 +59,9 @@ def main(arguments):
         "DVC_NO_ANALYTICS": "1",
     }
     started, peak = time.monotonic(), 0.0
-    command = [sys.executable, "-m", "dvc", "repro", *arguments]
-    run = subprocess.Popen(command, cwd=folder, env=environment)
+    stages = [] if name == "main job" else ["--glob", f"pipelines/dvc.yaml:*@{name}"]
+    command = [sys.executable, "-m", "dvc", "repro", *stages, *arguments]
+    run = subprocess.Popen(command, cwd=ROOT, env=environment)
     while run.poll() is None:
         peak = max(peak, sum(memory_mib(process) for process in family(run.pid)))
         time.sleep(3)

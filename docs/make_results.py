@@ -236,7 +236,7 @@ def speed():
     )
     advocc = folder / "advocc_cpu.json"
     attacks = [_attacks(read_json(advocc))] if is_there(advocc) else []
-    lesson, smoke = repro["."], repro["pipelines/smoke"]
+    lesson, smoke = repro["main job"], repro["smoke"]
     return [
         f"* `make repro`: {lesson['minutes']:.1f} minutes, {lesson['peak_gib']:.1f} GiB; "
         f"`make smoke`: {smoke['minutes']:.1f} minutes, {smoke['peak_gib']:.1f} GiB "

@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 from di2pose_lib.base import config_file
 from di2pose_lib.base.files import fingerprint
 
-SMOKE = Path(__file__).resolve().parents[1] / "pipelines" / "smoke" / "params.yaml"
+SMOKE = Path(__file__).resolve().parents[1] / "pipelines" / "smoke.yaml"
 VALUES = YAML(typ="safe", pure=True).load(SMOKE.read_text(encoding="utf-8"))
 IMAGES = VALUES["data"]["train_sequences"] * VALUES["data"]["frames_per_sequence"]
 
@@ -270,8 +270,8 @@ def test_what_stands_at_the_edge_of_the_allowed_is_taken():
         config_file.config_from_dict(changed(path, value))
 
 
-@pytest.mark.parametrize("pipeline", [".", "pipelines/smoke", "pipelines/mocap", "pipelines/paper"])
-def test_the_parameters_of_every_pipeline_are_taken(pipeline):
-    loaded = config_file.load_config(SMOKE.parents[2] / pipeline / "params.yaml")
+@pytest.mark.parametrize("file", ["params.yaml", "pipelines/mocap.yaml", "pipelines/paper.yaml"])
+def test_the_parameters_of_every_pipeline_are_taken(file):
+    loaded = config_file.load_config(SMOKE.parents[1] / file)
     data = loaded.data
     assert data.num_train_images == data.train_sequences * data.frames_per_sequence

@@ -24,7 +24,7 @@ from di2pose_lib.encoder.stage import trained_encoder
 from di2pose_lib.encoder.training import encode_images
 from di2pose_lib.evaluation.stage import evaluated, pose_model
 
-SMOKE = Path(__file__).resolve().parents[1] / "pipelines" / "smoke" / "params.yaml"
+SMOKE = Path(__file__).resolve().parents[1] / "pipelines" / "smoke.yaml"
 CODES, TOKENS, STEPS = 30, 5, 8
 SCHEDULE = OccludeReplaceSchedule(CODES, STEPS)
 

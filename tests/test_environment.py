@@ -19,7 +19,7 @@ import di2pose_lib
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 TRANSITIVE = "# what those need, pinned as well"
-PARAMS = [ROOT / "params.yaml", *sorted((ROOT / "pipelines").glob("*/params.yaml"))]
+PARAMS = [ROOT / "params.yaml", *sorted((ROOT / "pipelines").glob("*.yaml"))]
 
 # Modules that draw figures or run notebooks; all others are the core.
 NOT_CORE = ("figures", "kernel", "run_notebook")

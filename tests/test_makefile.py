@@ -53,8 +53,6 @@ class Checkout:
         for name in (*NAMED, "di2pose_lib/__init__.py"):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
-        for pipeline in (ROOT / "pipelines").iterdir():
-            (folder / "pipelines" / pipeline.name / ".dvc").mkdir(parents=True)
         (folder / ".dvc").mkdir()
         (folder / ".git").mkdir()
         self.home.mkdir(exist_ok=True)
@@ -119,10 +117,10 @@ def installations(calls):
 def test_a_pipeline_runs_in_its_own_folder_whatever_the_checkout_is_called(tmp_path, name):
     checkout = Checkout(tmp_path / name)
     decoy = tmp_path / "decoy"
-    (decoy / "pipelines" / "smoke").mkdir(parents=True)
+    (decoy / "pipelines").mkdir(parents=True)
     calls, printed = checkout.make("smoke", CDPATH=str(decoy))
     call = only(calls)
-    assert call.arguments == ["-m", "dvc", "--cd", "pipelines/smoke", "repro"]
+    assert call.arguments == ["-m", "dvc", "repro", "--glob", "pipelines/dvc.yaml:*@smoke"]
     assert call.folder == str(checkout.folder)
     first, *_ = call.environment["PATH"].split(os.pathsep)
     assert first == str(checkout.folder / ".venv" / "bin")
@@ -132,10 +130,11 @@ def test_a_pipeline_runs_in_its_own_folder_whatever_the_checkout_is_called(tmp_p
 def test_every_pipeline_is_run_from_the_top(checkout):
     goals = ("repro", "mocap", "paper", "ablations", "occlusion", "ledger")
     calls, _ = checkout.make("-C", str(checkout.folder), *goals, folder=checkout.home)
-    projects = [call.arguments[-2] for call in of("dvc", calls)]
-    on_demand = ["pipelines/ablations", "pipelines/ledger", "pipelines/protocols"]
-    first = ["dvc", "pipelines/mocap", "pipelines/paper"]
-    assert projects == [*first, *on_demand, "pipelines/ledger", "pipelines/ledger"]
+    asked = [call.arguments[-1] for call in of("dvc", calls)]
+    wanted = ["repro", "pipelines/dvc.yaml:*@mocap", "pipelines/dvc.yaml:*@paper"]
+    ledger = "studies/dvc.yaml:ledger"
+    studies = ["studies/dvc.yaml:ablations", ledger, "studies/dvc.yaml:protocols@*", ledger]
+    assert asked == [*wanted, *studies, ledger]
     assert {call.folder for call in calls} == {str(checkout.folder)}
 
 
@@ -156,13 +155,13 @@ def test_make_elsewhere_is_refused(checkout):
 
 def test_two_goals_never_run_at_once(checkout):
     goals = ("smoke", "repro", "ledger")
-    calls, _ = checkout.make("-j4", *goals, status=2, FAILS="pipelines/smoke repro")
-    assert [call.arguments[-2:] for call in of("dvc", calls)] == [["pipelines/smoke", "repro"]]
+    calls, _ = checkout.make("-j4", *goals, status=2, FAILS="@smoke")
+    assert [call.arguments[-1] for call in of("dvc", calls)] == ["pipelines/dvc.yaml:*@smoke"]
 
 
 def test_only_printing_runs_nothing(checkout):
     calls, printed = checkout.make("-n", "smoke")
-    assert not calls and "dvc --cd pipelines/smoke repro" in printed
+    assert not calls and "dvc repro --glob 'pipelines/dvc.yaml:*@smoke'" in printed
     assert not (checkout.folder / ".venv").exists()
 
 
@@ -245,22 +244,19 @@ def test_root_may_open_jupyterlab(checkout, user, wanted):
     assert only(calls, "jupyterlab").arguments == ["-m", "jupyterlab", *wanted, notebook]
 
 
-def test_the_settings_of_every_dvc_project_stand_against_a_users(tmp_path, monkeypatch):
+def test_the_settings_of_the_dvc_project_stand_against_a_users(tmp_path, monkeypatch):
     from dvc.config import Config
 
     (tmp_path / "config").write_text(
         "[core]\nautostage = true\ncheck_update = true\nanalytics = true\n[cache]\ntype = symlink\n"
     )
     monkeypatch.setenv("DVC_GLOBAL_CONFIG_DIR", str(tmp_path))
-    projects = [ROOT, *(path.parent for path in (ROOT / "pipelines").glob("*/.dvc"))]
-    assert len(projects) == 7
-    for project in projects:
-        (folder := tmp_path / project.name).mkdir()
-        shutil.copy(project / ".dvc" / "config", folder / "config")
-        config = Config(str(folder))
-        for name in ("autostage", "check_update", "analytics"):
-            assert config["core"][name] is False, (project, name)
-        assert config["cache"]["type"] == ["reflink", "copy"], project
+    (folder := tmp_path / "project").mkdir()
+    shutil.copy(ROOT / ".dvc" / "config", folder / "config")
+    config = Config(str(folder))
+    for name in ("autostage", "check_update", "analytics"):
+        assert config["core"][name] is False, name
+    assert config["cache"]["type"] == ["reflink", "copy"]
 
 
 # --- motion capture and Python, as they are named
@@ -426,21 +422,19 @@ def test_a_checkout_that_moves_takes_its_venv_along(checkout, tmp_path, move):
 
 
 def dvc_settings(calls):
-    return {tuple(call.arguments[3:]) for call in of("dvc", calls) if "config" in call.arguments}
+    return {tuple(call.arguments[2:]) for call in of("dvc", calls) if "config" in call.arguments}
 
 
 def test_a_copy_without_git_says_so_to_dvc_and_a_clone_does_not(checkout):
     assert not dvc_settings(checkout.make("install")[0])
     (checkout.folder / ".git").rmdir()
-    projects = [".", *(f"pipelines/{path.name}" for path in (ROOT / "pipelines").iterdir())]
     calls, _ = checkout.make("smoke")
     wanted = ("config", "--local", "core.no_scm", "true")
-    assert dvc_settings(calls) == {(project, *wanted) for project in projects}
-    for project in projects:
-        local = checkout.folder / project / ".dvc" / "config.local"
-        local.write_text("[core]\n    no_scm = true\n")
+    assert dvc_settings(calls) == {wanted}
+    local = checkout.folder / ".dvc" / "config.local"
+    local.write_text("[core]\n    no_scm = true\n")
     assert not dvc_settings(checkout.make("smoke")[0])
     (checkout.folder / ".git").mkdir()
     calls, _ = checkout.make("smoke")
     wanted = ("config", "--local", "--unset", "core.no_scm")
-    assert dvc_settings(calls) == {(project, *wanted) for project in projects}
+    assert dvc_settings(calls) == {wanted}

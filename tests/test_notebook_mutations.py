@@ -159,10 +159,11 @@ def copy(tmp_path_factory):
     """The notebooks, the library and scratch/'s artefacts, away from a reader's."""
     folder = tmp_path_factory.mktemp("mutations") / "copy"
     passing_over = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
-    for name in ("notebooks", "di2pose_lib", "paper", "results", "scratch/artifacts/smoke"):
+    sources = ("notebooks", "di2pose_lib", "studies", "paper", "results")
+    for name in (*sources, "scratch/artifacts/smoke"):
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, folder / name, ignore=passing_over)
-    params = [path.relative_to(ROOT) for path in ROOT.glob("pipelines/*/params.yaml")]
+    params = [path.relative_to(ROOT) for path in ROOT.glob("pipelines/*.yaml")]
     for name in ("pyproject.toml", "params.yaml", *params):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, folder / name)

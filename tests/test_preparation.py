@@ -21,7 +21,7 @@ from di2pose_lib.data.preparation import prepare_dataset, prepare_split
 from di2pose_lib.data.sources import Clip, SyntheticSource
 
 ROOT = Path(__file__).resolve().parents[1]
-SMOKE = load_config(ROOT / "pipelines" / "smoke" / "params.yaml").data
+SMOKE = load_config(ROOT / "pipelines" / "smoke.yaml").data
 TINY = dataclasses.replace(
     SMOKE,
     train_sequences=10,

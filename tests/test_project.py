@@ -17,9 +17,10 @@ SMOKE = "pipelines/smoke.yaml"
 def repository(tmp_path, monkeypatch):
     """A repository without notebooks in it; the working folder is its top."""
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    (tmp_path / "pipelines" / "smoke").mkdir(parents=True)
+    (tmp_path / "pipelines").mkdir()
     (tmp_path / "notebooks").mkdir()
-    shutil.copy(ROOT / SMOKE, tmp_path / SMOKE)
+    for name in ("params.yaml", SMOKE):
+        shutil.copy(ROOT / name, tmp_path / name)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DI2POSE_STAGE", raising=False)
     return tmp_path
@@ -53,9 +54,7 @@ def test_the_root_is_found_from_any_folder_in_it(repository):
         project.project_root(repository.parent)
 
 
-def test_a_readers_notebook_works_in_scratch_and_a_stage_beside_its_parameters(
-    repository, monkeypatch
-):
+def test_a_readers_notebook_works_in_scratch_and_a_stage_in_the_repository(repository, monkeypatch):
     reader = project.open_pipeline(SMOKE)
     assert reader.stage is None
     assert reader.artifacts == repository / "scratch/artifacts/smoke/synthetic"
@@ -64,10 +63,10 @@ def test_a_readers_notebook_works_in_scratch_and_a_stage_beside_its_parameters(
     monkeypatch.setenv("DI2POSE_STAGE", "pose_tokenizer")
     stage = project.open_pipeline(SMOKE)
     assert stage.stage == "pose_tokenizer"
-    assert stage.artifacts == repository / "pipelines/smoke/artifacts/smoke/synthetic"
-    assert stage.results == repository / "pipelines/smoke/results/smoke/synthetic"
-    assert stage.reports == repository / "pipelines/smoke/reports/smoke/synthetic"
-    assert stage.checkpoints == repository / "pipelines/smoke/checkpoints/smoke/synthetic"
+    assert stage.artifacts == repository / "artifacts/smoke/synthetic"
+    assert stage.results == repository / "results/smoke/synthetic"
+    assert stage.reports == repository / "reports/smoke/synthetic"
+    assert stage.checkpoints == repository / "checkpoints/smoke/synthetic"
 
 
 def test_a_stage_opens_the_parameters_that_it_was_started_with_and_no_others(
@@ -78,7 +77,7 @@ def test_a_stage_opens_the_parameters_that_it_was_started_with_and_no_others(
     with pytest.raises(ValueError, match="`params_file` must be params.yaml, .* got pipelines/smo"):
         project.open_pipeline(SMOKE)
     monkeypatch.setenv("DI2POSE_PARAMS_FILE", SMOKE)
-    assert project.open_pipeline(SMOKE).folder == repository / "pipelines" / "smoke"
+    assert project.open_pipeline(SMOKE).folder == repository
 
 
 def test_a_notebook_of_another_checkout_than_the_librarys_is_refused(repository):
@@ -92,7 +91,7 @@ def records(repository, monkeypatch):
     """Records of the four artefacts of one run; `records(stage, **changes)` rewrites one."""
     monkeypatch.delenv("DI2POSE_SCRATCH_ONLY", raising=False)
     parameters = to_dict(load_config(repository / SMOKE))
-    artifacts = repository / "pipelines/smoke/artifacts/smoke/synthetic"
+    artifacts = repository / "artifacts/smoke/synthetic"
 
     def write(stage, content=None, **changes):
         section, parts = project.TRAINED_FROM[stage]
@@ -108,7 +107,7 @@ def records(repository, monkeypatch):
 
 
 def test_a_pipeline_is_read_from_only_if_it_was_run_with_its_parameters(records, repository):
-    assert project.finished_pipeline(SMOKE).folder == repository / "pipelines" / "smoke"
+    assert project.finished_pipeline(SMOKE).folder == repository
     records("diffusion_training", diffusion={"layers": 7})
     assert project.finished_pipeline(SMOKE) is None
     records("diffusion_training", seed=5)
@@ -158,7 +157,7 @@ unreadable = pytest.mark.parametrize(
 
 @unreadable
 def test_a_record_that_cannot_be_read_is_no_pipeline_that_was_not_run(records, repository, what):
-    folder = repository / "pipelines/smoke/artifacts/smoke/synthetic/image_encoder"
+    folder = repository / "artifacts/smoke/synthetic/image_encoder"
     shutil.rmtree(folder)
     put_unreadable(what, folder)
     with pytest.raises(ValueError, match="image_encoder.* must "):

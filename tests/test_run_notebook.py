@@ -40,7 +40,9 @@ print(object())
 def project(tmp_path):
     """A repository with parameters and an empty notebooks/ folder."""
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    shutil.copy(ROOT / "pipelines" / "smoke" / "params.yaml", tmp_path)
+    smoke = (ROOT / "pipelines" / "smoke.yaml").read_text(encoding="utf-8")
+    (tmp_path / "params.yaml").write_text(smoke.replace("../params.yaml", "base.yaml"), "utf-8")
+    shutil.copy(ROOT / "params.yaml", tmp_path / "base.yaml")
     (tmp_path / "notebooks").mkdir()
     return tmp_path
 

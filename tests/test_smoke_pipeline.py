@@ -17,6 +17,7 @@ from working_tree import copy_to
 
 from di2pose_lib.base.machine import cpu_model
 
+SMOKE = ("dvc", "repro", "--glob", "pipelines/dvc.yaml:*@smoke")
 pytestmark = pytest.mark.slow
 
 
@@ -49,33 +50,29 @@ def copy(tmp_path_factory):
 
 
 def test_the_smoke_pipeline_runs_and_a_forced_second_run_gives_the_same_bytes(copy):
-    smoke = copy / "pipelines" / "smoke"
     own = {"PYTHONPATH": str(copy), **OTHER_MACHINE}  # the copy's library, not the installed one
-    log = run(smoke, "dvc", "repro", **own)
+    log = run(copy, *SMOKE, **own)
     assert "denoiser: step " in log
-    lock = (smoke / "dvc.lock").read_bytes()
+    lock = (copy / "pipelines/dvc.lock").read_bytes()
     assert str(copy).encode() not in lock
 
-    reports = sorted(path.name for path in (smoke / "reports/smoke/synthetic").iterdir())
+    reports = sorted(path.name for path in (copy / "reports/smoke/synthetic").iterdir())
     notebooks = sorted(path.name for path in (copy / "notebooks").glob("*.ipynb"))
     assert reports == [name for name in notebooks if name != "07_ablations.ipynb"]
-    rows = json.loads((smoke / "results/smoke/synthetic/evaluation.json").read_text())
+    rows = json.loads((copy / "results/smoke/synthetic/evaluation.json").read_text())
     assert {(row["data"], row["scale"]) for row in rows} == {("synthetic", "smoke")}
     assert {row["occlusion"] for row in rows} == {"clean", "occluders"}
     assert {(row["cpu"], row["threads"]) for row in rows} == {(cpu_model(), 1)}
-    kept = [path for path in (smoke / "checkpoints").rglob("*.pt")]
+    kept = [path for path in (copy / "checkpoints").rglob("*.pt")]
     assert kept == [], "a finished stage removes its checkpoints"
     status = run(copy, "git", "status", "--porcelain")
-    untracked = "?? pipelines/smoke/dvc.lock\n?? pipelines/smoke/results/\n"
+    untracked = "?? pipelines/dvc.lock\n?? results/smoke/\n"
     assert status == untracked, "runs change no committed file"
 
-    assert "up to date" in run(smoke, "dvc", "status", **own)
-    metrics = json.loads(run(smoke, "dvc", "metrics", "show", "--json", **own))
-    files = metrics[""]["data"]
-    assert (
-        "clean_soft_decoding_mpjpe_mm"
-        in files["results/smoke/synthetic/evaluation_summary.json"]["data"]
-    )
+    assert "up to date" in run(copy, *SMOKE, **own)
+    summary = "results/smoke/synthetic/evaluation_summary.json"
+    shown = json.loads(run(copy, "dvc", "metrics", "show", "--json", summary, **own))
+    assert "clean_soft_decoding_mpjpe_mm" in shown[""]["data"][summary]["data"]
 
-    run(smoke, "dvc", "repro", "--force", **own)
-    assert (smoke / "dvc.lock").read_bytes() == lock
+    run(copy, *SMOKE, "--force", **own)
+    assert (copy / "pipelines/dvc.lock").read_bytes() == lock

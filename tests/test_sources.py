@@ -336,7 +336,7 @@ def three_trials(tmp_path_factory):
 def test_three_real_trials_go_through_data_preparation(three_trials, monkeypatch, tmp_path):
     folder, chosen = three_trials
     monkeypatch.setenv("DI2POSE_MOCAP_ROOT", str(folder))
-    config = load_config(ROOT / "pipelines" / "smoke" / "params.yaml")
+    config = load_config(ROOT / "pipelines" / "smoke.yaml")
     settings = {
         **vars(config.data),
         "source": "mocap",

@@ -35,6 +35,6 @@ def copy_to(folder):
     for name in filter(lambda name: name and (ROOT / name).is_file(), names.split("\0")):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, folder / name)
-    (folder / "pipelines/smoke/dvc.lock").unlink(missing_ok=True)
-    shutil.rmtree(folder / "pipelines/smoke/results", ignore_errors=True)
+    (folder / "pipelines/dvc.lock").unlink(missing_ok=True)
+    shutil.rmtree(folder / "results/smoke", ignore_errors=True)
     subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
