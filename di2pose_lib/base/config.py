@@ -1,20 +1,17 @@
-"""The sections of params.yaml as dataclasses, which refuse contradictions and senseless values."""
+"""The sections of params.yaml as dataclasses, which refuse contradictions.
 
-import dataclasses
+The types say what each value may be; `config_file` holds the file to them.
+"""
+
 import math
 from dataclasses import dataclass
+from typing import Annotated, Literal, TypeVar
 
 from di2pose_lib.base.checks import require
 from di2pose_lib.base.skeleton import NUM_JOINTS
 
-SCALES = ("smoke", "lesson", "paper")
 SOURCES = ("synthetic", "mocap")
-BACKBONES = ("small", "vitpose")
-NEIGHBOURS = ("index", "tree")
-AUX_BY_STEP = ("constant", "falling")
 STEP_DRAWS = ("uniform", "importance")
-SPACINGS = ("uniform", "cosine")
-ORDERS = ("random", "confidence")
 MOST_LEVELS = 1000  # beyond, FSQ.EPS would round to one value too many at either end
 MOST_CODES = 2**20  # the denoiser scores every one of them for each token
 
@@ -26,35 +23,24 @@ def check_levels(levels):
     require(fits, f"{wanted}; got {list(levels)}")
 
 
-def _positive(section, config, *names):
-    for name in names:
-        value = getattr(config, name)
-        require(value > 0, f"`{section}.{name}` must be positive; got {value}")
+class Within:
+    """A number's limits, in `Annotated`: the reader of params.yaml holds the file to them.
+
+    pydantic asks for them by the method's name; here nothing imports it. Keys: gt, ge, lt, le.
+    """
+
+    def __init__(self, **limits):
+        self.limits = limits
+
+    def __get_pydantic_core_schema__(self, kind, handler):
+        return handler(kind) | self.limits
 
 
-def _not_negative(section, config, *names):
-    for name in names:
-        value = getattr(config, name)
-        require(value >= 0, f"`{section}.{name}` must not be negative; got {value}")
-
-
-def _share(section, config, *names):
-    for name in names:
-        value = getattr(config, name)
-        require(0 <= value <= 1, f"`{section}.{name}` must lie in [0, 1]; got {value}")
-
-
-def _one_of(section, config, **known):
-    for name, values in known.items():
-        got = getattr(config, name)
-        wanted = ", ".join(values)
-        require(got in values, f"`{section}.{name}` must be one of {wanted}; got {got!r}")
-
-
-def _below_one(section, config, *names):
-    for name in names:
-        value = getattr(config, name)
-        require(0 <= value < 1, f"`{section}.{name}` must lie in [0, 1); got {value}")
+Number = TypeVar("Number", int, float)
+Positive = Annotated[Number, Within(gt=0)]
+NotNegative = Annotated[Number, Within(ge=0)]
+Share = Annotated[float, Within(ge=0, le=1)]
+BelowOne = Annotated[float, Within(ge=0, lt=1)]
 
 
 @dataclass(frozen=True)
@@ -62,15 +48,11 @@ class CameraRing:
     """Cameras on a ring around the scene; each pans to keep the person in view."""
 
     azimuths_deg: tuple[float, ...]
-    radius: float  # metres
+    radius: Positive[float]  # metres
     height: float  # metres
 
     def __post_init__(self):
-        require(
-            len(self.azimuths_deg) > 0,
-            "`cameras.azimuths_deg` must name at least one camera; got []",
-        )
-        _positive("cameras", self, "radius")
+        require(len(self.azimuths_deg) > 0, "`azimuths_deg` must name at least one camera; got []")
 
     @property
     def places(self):
@@ -82,31 +64,24 @@ class CameraRing:
 class DataConfig:
     """What the data preparation renders, for each split."""
 
-    source: str  # one of SOURCES
-    image_height: int
-    image_width: int
-    frames_per_second: float
-    train_sequences: int
-    validation_sequences: int
-    test_sequences: int
-    frames_per_sequence: int
-    test_frames_per_sequence: int
+    source: Literal[SOURCES]
+    image_height: Positive[int]
+    image_width: Positive[int]
+    frames_per_second: Positive[float]
+    train_sequences: Positive[int]
+    validation_sequences: Positive[int]
+    test_sequences: Positive[int]
+    frames_per_sequence: Positive[int]
+    test_frames_per_sequence: Positive[int]
     train_cameras: CameraRing
     test_cameras: CameraRing
-    train_occluder_share: float  # images with an occluder in train and validation
+    train_occluder_share: Share  # images with an occluder in train and validation
 
     def __post_init__(self):
-        require(
-            self.source in SOURCES,
-            f"`data.source` must be one of {', '.join(SOURCES)}; got {self.source!r}",
-        )
-        counts = [f.name for f in dataclasses.fields(self) if f.type in (int, "int")]
-        _positive("data", self, "frames_per_second", *counts)
-        _share("data", self, "train_occluder_share")
         shared = sorted(self.train_cameras.places & self.test_cameras.places)
         require(
             not shared,
-            "`data.test_cameras` must stand where no train camera stands; "
+            "`test_cameras` must stand where no train camera stands; "
             f"got (azimuth, radius, height) {', '.join(map(str, shared))} in both",
         )
 
@@ -125,103 +100,86 @@ class DataConfig:
 class OptimizerConfig:
     """AdamW with warm-up, cosine decay, gradient clipping and an average of the weights."""
 
-    epochs: float
-    batch_size: int
-    learning_rate: float
-    weight_decay: float
-    beta2: float
-    warmup_steps: int
-    clip_norm: float
-    ema_decay: float  # 0 keeps no average
-    checkpoint_every: int  # steps
+    epochs: Positive[float]
+    batch_size: Positive[int]
+    learning_rate: Positive[float]
+    weight_decay: NotNegative[float]
+    beta2: BelowOne
+    warmup_steps: NotNegative[int]
+    clip_norm: Positive[float]
+    ema_decay: BelowOne  # 0 keeps no average
+    checkpoint_every: Positive[int]  # steps
 
-    def __post_init__(self):
-        names = ("epochs", "batch_size", "learning_rate", "clip_norm", "checkpoint_every")
-        _positive("optimizer", self, *names)
-        _below_one("optimizer", self, "beta2", "ema_decay")
-        _not_negative("optimizer", self, "weight_decay", "warmup_steps")
+
+def _check_heads(width, heads):
+    require(width % heads == 0, f"`width` must be a multiple of heads = {heads}; got {width}")
 
 
 @dataclass(frozen=True)
 class EncoderConfig:
     """The image encoder: VitPose weights from outside, or a small one that we train."""
 
-    backbone: str  # one of BACKBONES
+    backbone: Literal["small", "vitpose"]
     checkpoint: str  # vitpose: a checkpoint name or a local folder; small: empty
-    patch_size: int
-    width: int
-    layers: int
-    heads: int
-    heatmap_sigma: float  # heatmap cells
+    patch_size: Positive[int]
+    width: Positive[int]
+    layers: Positive[int]
+    heads: Positive[int]
+    heatmap_sigma: Positive[float]  # heatmap cells
     cache_features: bool  # compute the training images' features once, for stage 2
     optimizer: OptimizerConfig
 
     def __post_init__(self):
         require(
-            self.backbone in BACKBONES,
-            f"`encoder.backbone` must be one of {', '.join(BACKBONES)}; got {self.backbone!r}",
-        )
-        require(
             (self.backbone == "vitpose") == bool(self.checkpoint),
-            "`encoder.checkpoint` must be given for backbone vitpose and empty for small; "
+            "`checkpoint` must be given for backbone vitpose and empty for small; "
             f"got {self.checkpoint!r} with {self.backbone}",
         )
-        _positive("encoder", self, "width", "layers", "heads", "heatmap_sigma")
         require(  # with VitPose's padding of 2, smaller patches give another grid
             self.backbone == "vitpose" or self.patch_size >= 5,
-            f"`encoder.patch_size` must be at least 5; got {self.patch_size}",
+            f"`patch_size` must be at least 5; got {self.patch_size}",
         )
-        require(
-            self.width % self.heads == 0,
-            f"`encoder.width` must be a multiple of heads = {self.heads}; got {self.width}",
-        )
+        _check_heads(self.width, self.heads)
 
 
 @dataclass(frozen=True)
 class TokenizerConfig:
     """Sizes of the tokenizer; the paper's are 100 tokens, levels [7, 5, 5, 5, 5], width 2048."""
 
-    num_tokens: int  # N
+    num_tokens: Positive[int]  # N
     levels: tuple[int, ...]  # L_i; their product is C
-    width: int  # D of the encoder
-    encoder_blocks: int
-    decoder_width: int
-    decoder_blocks: int
-    local_joints: int  # X; 1 means no shift
-    neighbours: str  # one of NEIGHBOURS: where Joint Shift takes features from
+    width: Positive[int]  # D of the encoder
+    encoder_blocks: Positive[int]
+    decoder_width: Positive[int]
+    decoder_blocks: Positive[int]
+    local_joints: Positive[int]  # X; 1 means no shift
+    neighbours: Literal["index", "tree"]  # where Joint Shift takes features from
     start_at_joints: bool  # training begins with each token at one joint
-    mlp_ratio: float = 1.0  # hidden width of the channel MLP; the paper is silent, PCT has 1
-    num_joints: int = NUM_JOINTS  # J
+    mlp_ratio: Positive[float] = 1.0  # hidden width of the channel MLP, silent in the paper; PCT: 1
+    num_joints: Positive[int] = NUM_JOINTS  # J
 
     def __post_init__(self):
         object.__setattr__(self, "levels", tuple(self.levels))
-        counts = [f.name for f in dataclasses.fields(self) if f.type in (int, "int")]
-        _positive("tokenizer", self, "mlp_ratio", *counts)
-        _one_of("tokenizer", self, neighbours=NEIGHBOURS)
         require(
             self.neighbours == "index" or self.num_joints == NUM_JOINTS,
-            f"`tokenizer.num_joints` must be {NUM_JOINTS} for neighbours in the skeleton's tree; "
+            f"`num_joints` must be {NUM_JOINTS} for neighbours in the skeleton's tree; "
             f"got {self.num_joints}",
         )
         narrowest = min(self.width, self.decoder_width)
         require(
             round(narrowest * self.mlp_ratio) >= 1,
-            f"`tokenizer.mlp_ratio` must leave at least 1 of {narrowest} channels; "
-            f"got {self.mlp_ratio}",
+            f"`mlp_ratio` must leave at least 1 of {narrowest} channels; got {self.mlp_ratio}",
         )
         check_levels(self.levels)
         require(
             self.num_codes <= MOST_CODES,
-            f"`tokenizer.levels` must multiply to at most {MOST_CODES} codes; "
-            f"got {list(self.levels)}",
+            f"`levels` must multiply to at most {MOST_CODES} codes; got {list(self.levels)}",
         )
-        require(
-            self.local_joints % 2 == 1,
-            f"`tokenizer.local_joints` must be odd; got {self.local_joints}",
-        )
+        odd = self.local_joints % 2 == 1
+        require(odd, f"`local_joints` must be odd; got {self.local_joints}")
         require(
             self.local_joints <= self.num_joints,
-            f"`tokenizer.local_joints` must not exceed num_joints = {self.num_joints}; "
+            f"`local_joints` must not exceed num_joints = {self.num_joints}; "
             f"got {self.local_joints}",
         )
 
@@ -243,77 +201,54 @@ class TokenizerStageConfig:
     sizes: TokenizerConfig
     rotate: bool  # turn training poses about the vertical
     flip: bool  # mirror half of them
-    scale_range: float  # and scale them by up to this share
+    scale_range: BelowOne  # and scale them by up to this share; 1 would leave a point
     optimizer: OptimizerConfig
-
-    def __post_init__(self):
-        _below_one("tokenizer", self, "scale_range")  # a share of 1 would leave a point
 
 
 @dataclass(frozen=True)
 class DiffusionConfig:
     """Stage 2: the chain, the denoiser's sizes and its training."""
 
-    num_steps: int  # S
-    final_occlude_rate: float
-    final_replace_rate: float
-    aux_weight: float  # λ
-    aux_by_step: str  # one of AUX_BY_STEP: λ at every step, or λ · (2 − s / S)
-    step_draws: str  # one of STEP_DRAWS: how training draws its steps
-    width: int
-    layers: int
-    heads: int
-    precision: str  # float32 or bfloat16
+    num_steps: Annotated[int, Within(ge=4)]  # S; the notebooks show quarters of the chain
+    final_occlude_rate: Share
+    final_replace_rate: Share
+    aux_weight: NotNegative[float]  # λ
+    aux_by_step: Literal["constant", "falling"]  # λ at every step, or λ · (2 − s / S)
+    step_draws: Literal[STEP_DRAWS]  # how training draws its steps
+    width: Positive[int]
+    layers: Positive[int]
+    heads: Positive[int]
+    precision: Literal["float32", "bfloat16"]
     start_from_codes: bool  # near codes begin with near embeddings and logits
     optimizer: OptimizerConfig
 
     def __post_init__(self):
-        _positive("diffusion", self, "width", "layers", "heads")
-        require(  # the notebooks show quarters of the chain
-            self.num_steps >= 4, f"`diffusion.num_steps` must be at least 4; got {self.num_steps}"
-        )
-        _share("diffusion", self, "final_occlude_rate", "final_replace_rate")
-        _not_negative("diffusion", self, "aux_weight")
-        _one_of("diffusion", self, aux_by_step=AUX_BY_STEP, step_draws=STEP_DRAWS)
         total = self.final_occlude_rate + self.final_replace_rate
         require(
             abs(total - 1) < 1e-9,
-            "`diffusion.final_occlude_rate` + `diffusion.final_replace_rate` must be 1; "
-            f"got {total}",
+            f"`final_occlude_rate` + `final_replace_rate` must be 1; got {total}",
         )
-        require(
-            self.width % self.heads == 0,
-            f"`diffusion.width` must be a multiple of heads = {self.heads}; got {self.width}",
-        )
-        require(
-            self.precision in ("float32", "bfloat16"),
-            f"`diffusion.precision` must be float32 or bfloat16; got {self.precision!r}",
-        )
+        _check_heads(self.width, self.heads)
 
 
 @dataclass(frozen=True)
 class EvaluationConfig:
     """How poses are drawn and how sure we are of their errors."""
 
-    num_hypotheses: int  # H
-    num_inference_steps: int
-    step_spacing: str  # one of SPACINGS
-    step_order: str  # one of ORDERS: which tokens leave Occ first
-    batch_size: int  # images
-    bootstrap_samples: int
-
-    def __post_init__(self):
-        counts = [f.name for f in dataclasses.fields(self) if f.type in (int, "int")]
-        _positive("evaluation", self, *counts)
-        _one_of("evaluation", self, step_spacing=SPACINGS, step_order=ORDERS)
+    num_hypotheses: Positive[int]  # H
+    num_inference_steps: Positive[int]
+    step_spacing: Literal["uniform", "cosine"]
+    step_order: Literal["random", "confidence"]  # which tokens leave Occ first
+    batch_size: Positive[int]  # images
+    bootstrap_samples: Positive[int]
 
 
 @dataclass(frozen=True)
 class Config:
     """Everything that params.yaml says."""
 
-    scale: str
-    seed: int
+    scale: Literal["smoke", "lesson", "paper"]
+    seed: NotNegative[int]
     data: DataConfig
     encoder: EncoderConfig
     tokenizer: TokenizerStageConfig
@@ -321,11 +256,6 @@ class Config:
     evaluation: EvaluationConfig
 
     def __post_init__(self):
-        require(
-            self.scale in SCALES,
-            f"`scale` must be one of {', '.join(SCALES)}; got {self.scale!r}",
-        )
-        require(self.seed >= 0, f"`seed` must not be negative; got {self.seed}")
         joints = self.tokenizer.sizes.num_joints
         require(
             joints == NUM_JOINTS,

@@ -1,11 +1,9 @@
 """Reading params.yaml into a `Config`: unknown keys and wrong types are refused by their path."""
 
 import dataclasses
-import math
+import functools
+import json
 import re
-import sys
-import types
-import typing
 from os.path import isdir
 from pathlib import Path
 
@@ -13,43 +11,34 @@ from di2pose_lib.base.checks import require
 from di2pose_lib.base.config import Config
 from di2pose_lib.base.files import is_there
 
-
-def _named_as_in_the_file(sentence, where):
-    """A section's own refusal, with its fields named by their whole path."""
-    wanted, got, value = sentence.partition("; got ")
-    return re.sub(r"`(?:\w+\.)?(\w+)`", rf"`{where}.\1`", wanted) + got + value
+UNKNOWN = "unexpected_keyword_argument"  # pydantic's word for a key that no section has
 
 
-def _build(kind, value, where):
-    """`value` as `kind`: a dataclass, a tuple of numbers, or a plain type."""
-    if dataclasses.is_dataclass(kind):
-        what = f"`{where}` must be a section" if where else "parameters must be named sections"
-        require(isinstance(value, dict), f"{what}; got {type(value).__name__}")
-        hints = typing.get_type_hints(kind)
-        fields = {f.name: f for f in dataclasses.fields(kind)}
-        prefix = f"{where}." if where else ""
-        unknown = [key for key in value if key not in fields]
-        require(not unknown, f"`{prefix}{unknown[0] if unknown else ''}` is not a known key")
-        optional = {n for n, f in fields.items() if f.default is not dataclasses.MISSING}
-        missing = [name for name in fields if name not in value and name not in optional]
-        require(not missing, f"`{prefix}{missing[0] if missing else ''}` is missing")
-        parts = {k: _build(hints[k], v, f"{prefix}{k}") for k, v in value.items()}
-        try:
-            return kind(**parts)
-        except ValueError as error:
-            sentence = _named_as_in_the_file(str(error), where) if where else str(error)
-            raise ValueError(sentence) from None
-    if isinstance(kind, types.GenericAlias):
-        require(isinstance(value, list), f"`{where}` must be a list; got {value!r}")
-        return tuple(_build(kind.__args__[0], item, where) for item in value)
-    if kind is float and type(value) is int:
-        largest = int(sys.float_info.max)
-        require(abs(value) <= largest, f"`{where}` must be finite as a float; got {value}")
-        return float(value)
-    require(type(value) is kind, f"`{where}` must be {kind.__name__}; got {value!r}")
-    if kind is float:
-        require(math.isfinite(value), f"`{where}` must be finite; got {value}")
-    return value
+@functools.cache
+def _reader():
+    """pydantic's reader of `Config`; imported here, for the core does without it."""
+    from pydantic import TypeAdapter, with_config
+
+    strict = with_config(strict=True, extra="forbid", allow_inf_nan=False)
+    return TypeAdapter(strict(Config))
+
+
+def _sentence(fault):
+    """One of pydantic's errors as a sentence that names the field by its whole path."""
+    where = ".".join(part for part in fault["loc"] if isinstance(part, str))
+    told = {"missing": f"`{where}` is missing", UNKNOWN: f"`{where}` is not a known key"}
+    if fault["type"] in told:
+        return told[fault["type"]]
+    if fault["type"] == "value_error":  # a contradiction, which a section tells of its fields
+        wanted, got, value = str(fault["ctx"]["error"]).partition("; got ")
+        return (re.sub(r"`(\w+)`", rf"`{where}.\1`", wanted) if where else wanted) + got + value
+    if fault["type"] == "json_invalid":  # too deep
+        return f"parameters must be plain values; got {fault['msg']}"
+    what = fault["msg"].removeprefix("Input should be ").replace("an object", "a section")
+    what = what.replace("valid array", "list")
+    trap = fault["type"] == "float_type" and isinstance(fault["input"], str)
+    hint = ": YAML 1.1 takes 1e-4 for a string, write 1.0e-4" if trap else ""
+    return f"`{where or 'parameters'}` must be {what}; got {fault['input']!r:.60}{hint}"
 
 
 def config_from_dict(values, source="params"):
@@ -58,10 +47,15 @@ def config_from_dict(values, source="params"):
     Raises:
         ValueError: one sentence naming `source` and the field, with wanted and got.
     """
-    try:
-        return _build(Config, values, "")
-    except ValueError as error:
-        raise ValueError(f"{source}: {error}") from None
+    from pydantic import ValidationError
+
+    try:  # as JSON, in which lists serve as tuples and whole numbers as floats
+        return _reader().validate_json(json.dumps(values, default=str))
+    except ValidationError as error:  # of a misspelled key, not that its name is missing
+        faults = sorted(error.errors(), key=lambda fault: fault["type"] != UNKNOWN)
+        raise ValueError(f"{source}: {_sentence(faults[0])}") from None
+    except (TypeError, ValueError) as error:  # a list as a key, a section inside itself
+        raise ValueError(f"{source}: parameters must be plain values; got {error}") from None
 
 
 def _yaml_fault(error):
@@ -110,11 +104,4 @@ def _laid_over(base, changes):
 
 def to_dict(config):
     """A config or one of its sections as plain nested dicts and lists, for JSON."""
-    plain = dataclasses.asdict(config)
-
-    def lists(value):
-        if isinstance(value, dict):
-            return {key: lists(item) for key, item in value.items()}
-        return [lists(item) for item in value] if isinstance(value, (tuple, list)) else value
-
-    return lists(plain)
+    return json.loads(json.dumps(dataclasses.asdict(config)))  # JSON makes tuples lists
