@@ -13,7 +13,6 @@ from di2pose_lib.data.textures import (
     PictureTextures,
     open_textures,
 )
-from di2pose_lib.figures.png import png_bytes
 
 
 def generator(seed=0):
@@ -28,7 +27,7 @@ def put(path, height=40, width=60, seed=0):
     """A PNG of noise at `path`; its pixels."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = picture(height, width, seed)
-    path.write_bytes(png_bytes(pixels))
+    Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(path, "PNG")
     return pixels
 
 
@@ -147,7 +146,8 @@ def test_bad_input_is_refused_in_one_sentence(folder, tmp_path):
         PictureTextures(empty, 16)
     broken = tmp_path / "broken"
     broken.mkdir()
-    for content in (b"no picture", png_bytes(picture(9, 9))[:60]):
+    put(broken / "a.png", 9, 9)
+    for content in (b"no picture", (broken / "a.png").read_bytes()[:60]):
         (broken / "a.png").write_bytes(content)
         with pytest.raises(ValueError, match="a.png must be a picture; got"):
             PictureTextures(broken, 16).draw(8, generator())

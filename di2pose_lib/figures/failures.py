@@ -11,8 +11,16 @@ import torch
 from di2pose_lib.base.checks import check_tensor, require
 from di2pose_lib.base.metrics import joint_errors_mm
 from di2pose_lib.base.skeleton import JOINT_NAMES, NUM_JOINTS
-from di2pose_lib.figures.png import png_data_uri
-from di2pose_lib.figures.poses import INK, LEFT, MIDDLE, RIGHT, WIDTH, side_colour, style
+from di2pose_lib.figures.poses import (
+    INK,
+    LEFT,
+    MIDDLE,
+    RIGHT,
+    WIDTH,
+    png_data_uri,
+    side_colour,
+    style,
+)
 
 # Pixels of the figure.
 MARGIN, ABOVE, BELOW = 10, 86, 36  # sides; title and legend; bar

@@ -6,13 +6,16 @@ the camera frame (x right, y down, z forward, metres) and drawn upright: across 
 x, into the page z, up the page −y. No figure needs a live kernel.
 """
 
+import base64
+import io
+
 import numpy as np
 import plotly.graph_objects as go
 import torch
+from PIL import Image
 
 from di2pose_lib.base.checks import check_range, check_tensor, require
 from di2pose_lib.base.skeleton import BONES, JOINT_NAMES, NUM_JOINTS
-from di2pose_lib.figures.png import png_data_uri
 
 LEFT, RIGHT, MIDDLE = "#0072B2", "#D55E00", "#5A5A5A"
 PALETTE = (LEFT, RIGHT, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#5A5A5A")
@@ -46,6 +49,13 @@ TEMPLATE = go.layout.Template(
 def style(figure, title, width=WIDTH, height=420):
     """Give a figure the common template, a title and a fixed size in pixels; returns it."""
     return figure.update_layout(template=TEMPLATE, title_text=title, width=width, height=height)
+
+
+def png_data_uri(image):
+    """The PNG file of an RGB image uint8 (3, H, W) as a data URI."""
+    file = io.BytesIO()
+    Image.fromarray(image.cpu().permute(1, 2, 0).numpy()).save(file, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 
 def side_colour(joint):
