@@ -1,7 +1,6 @@
-"""Progress: plain lines in a stage's log, a line redrawn in place elsewhere."""
+"""Progress: plain lines in a stage's log, a bar elsewhere."""
 
 import sys
-from types import SimpleNamespace
 
 from di2pose_lib.base import progress
 
@@ -23,38 +22,21 @@ def test_a_stage_logs_its_milestones_alone_and_none_in_the_notebook(monkeypatch,
     assert captured.out == ""
 
 
-def test_a_terminal_sees_one_line_redrawn_and_ended_once(monkeypatch, capsys):
+def test_elsewhere_a_bar_is_redrawn_on_stderr_and_ends_with_the_last_milestone(monkeypatch, capsys):
     monkeypatch.delenv("DI2POSE_STAGE", raising=False)
     work()
-    out = capsys.readouterr().out
-    assert out.count("\n") == 1
-    assert out.endswith("\n")
-    last = out.split("\r")[-1]
-    assert "█" * 24 in last
-    assert "4/4  loss 0.2500" in last
-    assert "0 s left" in last
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1 and captured.err.endswith("\n")
+    last = captured.err.split("\r")[-1]
+    assert last.startswith("toy: 100%") and "4/4" in last and "loss 0.2500" in last
 
 
-def test_a_notebook_updates_one_display(monkeypatch, capsys):
+def test_without_tqdm_milestones_are_lines(monkeypatch, capsys):
     monkeypatch.delenv("DI2POSE_STAGE", raising=False)
-    shown, updates = [], []
-
-    class Pretty:
-        def __init__(self, text):
-            self.text = text
-
-    def display(pretty, display_id):
-        shown.append(pretty.text)
-        return SimpleNamespace(update=lambda new: updates.append(new.text))
-
-    shell = SimpleNamespace(kernel=object())
-    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
-    fake = SimpleNamespace(Pretty=Pretty, display=display)
-    monkeypatch.setitem(sys.modules, "IPython.display", fake)
+    monkeypatch.setitem(sys.modules, "tqdm", None)
     work()
-    assert len(shown) == 1
-    assert "4/4" in updates[-1]
-    assert capsys.readouterr().out == ""
+    assert capsys.readouterr().err.startswith("toy: step 2/4  loss 0.5000\n")
 
 
 def test_a_note_goes_to_stderr_because_it_belongs_to_this_run_alone(capsys):

@@ -148,7 +148,6 @@ def fit(
     checkpoint = _Checkpoint(checkpoint_folder)
     optimizer = make_optimizer(model, config)
     average = _Average(model, config.ema_decay) if config.ema_decay else None
-    progress = Progress(name, total)
     done, history, sums, summed = 0, [], {}, 0
     own = state or {}
 
@@ -179,6 +178,7 @@ def fit(
             for key, value in own.items():
                 value.copy_(saved["own"][key])
             note(f"{name}: continuing from step {done} of {total}")
+        progress = Progress(name, total, done)
         every = max(1, total // NUM_REPORTS)
         model.train()
         while done < total:
