@@ -10,13 +10,15 @@ from ruamel.yaml import YAML
 from di2pose_lib.base import config_file
 from di2pose_lib.base.files import fingerprint
 
-SMOKE = Path(__file__).resolve().parents[1] / "pipelines" / "smoke.yaml"
-VALUES = YAML(typ="safe", pure=True).load(SMOKE.read_text(encoding="utf-8"))
+ROOT = Path(__file__).resolve().parents[1]
+PARAMS = ROOT / "params.yaml"
+PIPELINES = [f"pipelines/{name}.yaml" for name in ("mocap", "paper", "smoke")]
+VALUES = YAML(typ="safe", pure=True).load(PARAMS.read_text(encoding="utf-8"))
 IMAGES = VALUES["data"]["train_sequences"] * VALUES["data"]["frames_per_sequence"]
 
 
 def changed(path, value):
-    """The smoke parameters with one dotted key set to `value`, or removed if it is ..."""
+    """The parameters with one dotted key set to `value`, or removed if it is ..."""
     values = copy.deepcopy(VALUES)
     *sections, key = path.split(".")
     section = values
@@ -30,8 +32,8 @@ def changed(path, value):
 
 
 def test_a_config_is_what_the_file_says():
-    loaded = config_file.load_config(SMOKE)
-    assert loaded.scale == "smoke"
+    loaded = config_file.load_config(PARAMS)
+    assert loaded.scale == "lesson"
     assert loaded.data.image_size == (VALUES["data"]["image_height"], VALUES["data"]["image_width"])
     assert loaded.tokenizer.sizes.levels == tuple(VALUES["tokenizer"]["sizes"]["levels"])
     assert loaded.diffusion.aux_weight == VALUES["diffusion"]["aux_weight"]
@@ -45,7 +47,7 @@ def test_a_config_and_its_dict_are_the_same_thing():
 
 
 def test_whole_numbers_serve_as_floats_and_small_floats_need_no_point(tmp_path):
-    text, count = re.subn("aux_weight: .*", "aux_weight: 5e-4", SMOKE.read_text(encoding="utf-8"))
+    text, count = re.subn("aux_weight: .*", "aux_weight: 5e-4", PARAMS.read_text(encoding="utf-8"))
     assert count == 1
     (tmp_path / "params.yaml").write_text(text)
     assert config_file.load_config(tmp_path / "params.yaml").diffusion.aux_weight == 5e-4
@@ -120,8 +122,8 @@ REFUSED = [  # what the sentence says of `path`
 ]
 CONTRADICTIONS = [
     ("diffusion.final_occlude_rate", 0.5, "`diffusion.final_replace_rate` must be 1; got 0.6"),
-    ("diffusion.heads", 7, "`diffusion.width` must be a multiple of heads = 7; got 64"),
-    ("encoder.heads", 7, "`encoder.width` must be a multiple of heads = 7; got 64"),
+    ("diffusion.heads", 7, "`diffusion.width` must be a multiple of heads = 7; got 128"),
+    ("encoder.heads", 7, "`encoder.width` must be a multiple of heads = 7; got 128"),
     ("encoder.backbone", "vitpose", "`encoder.checkpoint` must be given for backbone vitpose"),
     ("encoder.patch_size", 10, "must be multiples of encoder.patch_size = 10; got (64, 48)"),
     ("evaluation.num_inference_steps", 101, "must not exceed diffusion.num_steps = 100; got 101"),
@@ -191,7 +193,7 @@ def test_a_misspelled_key_is_told_and_not_that_its_name_is_missing():
 
 
 def rings(azimuths_deg, radius, height):
-    """The smoke parameters with other test cameras; a train camera is at (45, 4.5, 1.5)."""
+    """The parameters with other test cameras; a train camera is at (45, 4.5, 1.5)."""
     ring = {"azimuths_deg": azimuths_deg, "radius": radius, "height": height}
     return changed("data.test_cameras", ring)
 
@@ -226,8 +228,21 @@ def test_what_stands_at_the_edge_of_the_allowed_is_taken():
         config_file.config_from_dict(changed(path, value))
 
 
-@pytest.mark.parametrize("file", ["params.yaml", "pipelines/mocap.yaml", "pipelines/paper.yaml"])
-def test_the_parameters_of_every_pipeline_are_taken(file):
-    loaded = config_file.load_config(SMOKE.parents[1] / file)
-    data = loaded.data
+def test_a_file_may_say_in_what_it_differs_from_another(tmp_path):
+    (tmp_path / "deep").mkdir()
+    file = tmp_path / "deep" / "other.yaml"
+    (tmp_path / "params.yaml").write_text(PARAMS.read_text(encoding="utf-8"))
+    file.write_text("base: ../params.yaml\nseed: 7\ndiffusion: {optimizer: {epochs: 2}}\n")
+    wanted = changed("seed", 7)
+    wanted["diffusion"]["optimizer"]["epochs"] = 2.0
+    assert config_file.load_config(file) == config_file.config_from_dict(wanted)
+    for base, sentence in (("7", "`base` must name a file; got 7"), ("no.yaml", "not exist")):
+        file.write_text(f"base: {base}\n")
+        with pytest.raises(ValueError, match=sentence):
+            config_file.load_config(file)
+
+
+@pytest.mark.parametrize("path", ["params.yaml", "studies/ablations.yaml", *PIPELINES])
+def test_the_parameters_of_every_pipeline_are_taken(path):
+    data = config_file.load_config(ROOT / path).data
     assert data.num_train_images == data.train_sequences * data.frames_per_sequence
