@@ -119,11 +119,11 @@ def run_notebook(notebook, params_file):
     notebook, params_file = Path(notebook).resolve(), Path(params_file).resolve()
     stage = stage_of(notebook)
     root = project_root(notebook.parent)
-    pipeline = Pipeline(load_config(params_file), root, stage)
     require(
         params_file.is_relative_to(root),
         f"`params_file` must lie in the repository {root}; got {params_file}",
     )
+    pipeline = Pipeline(load_config(params_file), root, stage)
     surroundings.check_library(root)
     check_parameters(notebook)
     pipeline.remove_artifact(stage)
