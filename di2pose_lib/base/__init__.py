@@ -6,8 +6,16 @@ field. It imports no other room, and needs torch, numpy and filelock alone.
 """
 
 from di2pose_lib.base.config import Config
+from di2pose_lib.base.devices import default_device
 from di2pose_lib.base.files import read_json, write_json
-from di2pose_lib.base.metrics import joint_errors_mm, mpjpe_mm, pa_mpjpe_mm, procrustes
+from di2pose_lib.base.metrics import (
+    joint_errors_mm,
+    mean_pairwise_pa_mpjpe_mm,
+    mpjpe_mm,
+    pa_mpjpe_mm,
+    procrustes,
+)
+from di2pose_lib.base.project import finished_pipeline, open_pipeline
 from di2pose_lib.base.seeding import generator_for, seed_for
 from di2pose_lib.base.skeleton import BONES, JOINT_NAMES, NUM_JOINTS, bone_lengths
 
@@ -17,9 +25,13 @@ __all__ = [
     "NUM_JOINTS",
     "Config",
     "bone_lengths",
+    "default_device",
+    "finished_pipeline",
     "generator_for",
     "joint_errors_mm",
+    "mean_pairwise_pa_mpjpe_mm",
     "mpjpe_mm",
+    "open_pipeline",
     "pa_mpjpe_mm",
     "procrustes",
     "read_json",

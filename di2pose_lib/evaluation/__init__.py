@@ -6,6 +6,8 @@ visible failures. Any model with `predict` can be measured.
 """
 
 from di2pose_lib.base.metrics import joint_errors_mm, mpjpe_mm, pa_mpjpe_mm
+from di2pose_lib.evaluation.baselines import nearest_neighbour
+from di2pose_lib.evaluation.calibration import spread_and_error_mm
 from di2pose_lib.evaluation.contenders import Contender
 from di2pose_lib.evaluation.estimators import PoseModel
 from di2pose_lib.evaluation.measure import Prediction, evaluation_rows, joint_errors, summary
@@ -22,7 +24,9 @@ __all__ = [
     "joint_errors",
     "joint_errors_mm",
     "mpjpe_mm",
+    "nearest_neighbour",
     "pa_mpjpe_mm",
     "pose_model",
+    "spread_and_error_mm",
     "summary",
 ]
