@@ -31,70 +31,70 @@ class Mutation(NamedTuple):
 MUTATIONS = {
     # the reverse chain starts with hardly any noise
     "00_start_here": Mutation(
-        "sampler",
+        "diffusion.sampler",
         "q_sample",
         "lambda schedule, k_start, step, generator: right(schedule, k_start, 1, generator)",
-        "assert abs(occluded_share - rate) <= 5 * math.sqrt(rate * (1 - rate) / num_tokens)",
+        "assert abs(occluded_share - rate) <= 5 * (rate * (1 - rate) / num_tokens) ** 0.5",
     ),
     # an image's centre is half a pixel off
     "01_data_preparation": Mutation(
-        "camera",
+        "data.camera",
         "project",
         "lambda joints, intrinsics: right(joints, intrinsics) + 0.5",
         "assert error < 0.01",
     ),
     # the nearest neighbour is the farthest
     "02_image_encoder": Mutation(
-        "baselines",
+        "evaluation.baselines",
         "nearest_neighbour",
         "lambda train, count, features: right(lambda rows: -train(rows), count, features)",
         "assert near_mm < random_mm",
     ),
     # joints shift the other way
     "03_pose_tokenizer": Mutation(
-        "tokenizer",
+        "tokens.tokenizer",
         "joint_shift",
         "lambda features, local_joints: right(features.flip(1), local_joints).flip(1)",
         "assert torch.equal(joint_shift(features, local_joints=3), shifted)",
     ),
     # the stride sampler's trap: the posterior of one step, whatever the stride
     "04_transition_matrices": Mutation(
-        "transitions",
+        "diffusion.transitions",
         "q_posterior_probs",
         "lambda schedule, k_start, k_s, step, prev_step=None: right(schedule, k_start, k_s, step)",
         'record("posterior", max(map(posterior_error, toys)))',
     ),
     # λ is 1, whatever was asked for
     "05_diffusion_training": Mutation(
-        "losses",
+        "diffusion.losses",
         "diffusion_loss",
         "lambda schedule, *given: right(schedule, *given[:4], 1.0)",
         "torch.testing.assert_close(result.loss, result.vlb + config.diffusion.aux_weight",
     ),
     # the worst images are the best
     "06_evaluation": Mutation(
-        "failures",
+        "evaluation.failures",
         "worst_images",
         "lambda errors, count: right(-errors, count)",
         "assert errors[worst].min() >= errors.median()",
     ),
     # differences between settings are twice as large
     "07_ablations": Mutation(
-        "comparisons",
+        "evaluation.comparisons",
         "seed_interval",
         "lambda values: right([2 * value for value in values])",
         "assert abs(by_hand.mean - 3) < 1e-9",
     ),
     # errors of joints are of coordinates
     "08_measures": Mutation(
-        "metrics",
+        "base.metrics",
         "joint_errors_mm",
         "lambda pose_pred, pose: right(pose_pred, pose) / 3**0.5",
         'assert abs(by_hand.mean().item() - row["mean"]) < 1e-6',
     ),
     # what is known is not told to the sampler
     "09_inpainting": Mutation(
-        "inpainting",
+        "diffusion.inpainting",
         "inpaint",
         "lambda *given: right(*given, strength=0.0, rounds=0)",
         "assert tilted < 0.7 * drawn",
