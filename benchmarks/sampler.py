@@ -16,9 +16,9 @@ import time
 import torch
 from machine import keep, machine
 
+from di2pose_lib.diffusion import OccludeReplaceSchedule
 from di2pose_lib.diffusion.denoiser import Denoiser, DenoiserConfig
 from di2pose_lib.diffusion.sampler import sample
-from di2pose_lib.diffusion.transitions import OccludeReplaceSchedule
 
 LESSON = DenoiserConfig(
     num_codes=1000,

@@ -22,9 +22,9 @@ from machine import keep, machine  # noqa: E402
 
 from di2pose_lib.base.config import OptimizerConfig  # noqa: E402
 from di2pose_lib.base.training import make_optimizer  # noqa: E402
+from di2pose_lib.diffusion import OccludeReplaceSchedule, q_sample  # noqa: E402
 from di2pose_lib.diffusion.denoiser import Denoiser, DenoiserConfig  # noqa: E402
 from di2pose_lib.diffusion.losses import diffusion_loss  # noqa: E402
-from di2pose_lib.diffusion.transitions import OccludeReplaceSchedule, q_sample  # noqa: E402
 
 S, GOAL = 100, 0.4
 CASES = {  # batch, denoiser

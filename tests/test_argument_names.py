@@ -10,7 +10,6 @@ from di2pose_lib.base.config import TokenizerConfig
 from di2pose_lib.diffusion import inpainting, losses, sampler, transitions
 from di2pose_lib.diffusion.denoiser import Denoiser, DenoiserConfig
 from di2pose_lib.diffusion.schedule import OccludeReplaceSchedule
-from di2pose_lib.diffusion.step_draws import StepDraws
 from di2pose_lib.evaluation.estimators import PoseModel
 from di2pose_lib.tokens.fsq import FSQ
 from di2pose_lib.tokens.tokenizer import PoseTokenizer, joint_shift
@@ -84,7 +83,6 @@ def calls():
         "decode_codes": (tokenizer.decode_codes, {"codes": torch.zeros(B, N, 2)}),
         "tokenizer.soft_decode": (tokenizer.soft_decode, {"probs": logits.softmax(-1)}),
         "joint_shift": (joint_shift, {"features": torch.zeros(2, 17, 8), "local_joints": 3}),
-        "denoiser": (denoiser, {"k_s": k_s, "step": step, "condition": features}),
         "condition_memory": (denoiser.condition_memory, {"condition": features}),
         "hypotheses": (model.hypotheses, {**seeds, "num_hypotheses": 2}),
         "soft_decode": (model.soft_decode, {"features": features}),
@@ -93,17 +91,8 @@ def calls():
             inpainting.inpaint,
             {"model": model, **seeds, "pose_known": pose, "known": known, "rounds": 1},
         ),
-        "tilt_logits": (
-            inpainting.tilt_logits,
-            {"tokenizer": tokenizer, "logits": logits, "pose_known": pose, "known": known}
-            | {"strength": 1.0},
-        ),
         "mpjpe_mm": (metrics.mpjpe_mm, of_poses),
         "pa_mpjpe_mm": (metrics.pa_mpjpe_mm, of_poses),
-        "StepDraws.update": (
-            StepDraws(S, "importance").update,
-            {"step": step, "loss": torch.ones(B)},
-        ),
     }
 
 

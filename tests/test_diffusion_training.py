@@ -8,16 +8,16 @@ import torch
 from small import optimizer
 from torch import nn
 
+from di2pose_lib.diffusion import OccludeReplaceSchedule
 from di2pose_lib.diffusion import training as diffusion_training
 from di2pose_lib.diffusion.denoiser import Denoiser, DenoiserConfig
-from di2pose_lib.diffusion.step_draws import StepDraws
 from di2pose_lib.diffusion.training import (
+    StepDraws,
     compile_blocks,
     make_denoiser,
     make_schedule,
     train_denoiser,
 )
-from di2pose_lib.diffusion.transitions import OccludeReplaceSchedule
 from di2pose_lib.tokens.fsq import FSQ
 
 CODES, TOKENS, STEPS = 6, 3, 5

@@ -3,9 +3,8 @@
 import pytest
 import torch
 
-from di2pose_lib.diffusion import draws
-from di2pose_lib.diffusion.sampler import sample
-from di2pose_lib.diffusion.transitions import OccludeReplaceSchedule, q_sample
+from di2pose_lib.diffusion import OccludeReplaceSchedule, q_sample, sample
+from di2pose_lib.diffusion.transitions import uniform, uniform_codes
 
 
 def generators(*seeds):
@@ -13,19 +12,19 @@ def generators(*seeds):
 
 
 def test_rows_draw_from_their_own_generators_in_whatever_company():
-    whole = draws.uniform((3, 4), generators(5, 6, 7), torch.float64, "cpu")
-    alone = draws.uniform((1, 4), generators(6), torch.float64, "cpu")
+    whole = uniform((3, 4), generators(5, 6, 7), torch.float64, "cpu")
+    alone = uniform((1, 4), generators(6), torch.float64, "cpu")
     assert torch.equal(whole[1:2], alone)
     assert torch.equal(alone[0], torch.rand(4, dtype=torch.float64, generator=generators(6)[0]))
-    whole = draws.codes(9, (3, 4), generators(5, 6, 7), "cpu")
+    whole = uniform_codes(9, (3, 4), generators(5, 6, 7), "cpu")
     assert torch.equal(whole[2], torch.randint(9, (4,), generator=generators(7)[0]))
 
 
 def test_one_generator_draws_for_all():
     (one,) = generators(5)
     expected = torch.rand((3, 4), generator=generators(5)[0])
-    assert torch.equal(draws.uniform((3, 4), one, torch.float32, "cpu"), expected)
-    assert draws.codes(9, (3, 4), one, "cpu").max() < 9
+    assert torch.equal(uniform((3, 4), one, torch.float32, "cpu"), expected)
+    assert uniform_codes(9, (3, 4), one, "cpu").max() < 9
 
 
 def test_samples_do_not_depend_on_how_rows_are_split():

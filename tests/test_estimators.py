@@ -7,8 +7,8 @@ import torch
 
 from di2pose_lib.base.config import TokenizerConfig
 from di2pose_lib.base.metrics import mpjpe_mm
+from di2pose_lib.diffusion import OccludeReplaceSchedule
 from di2pose_lib.diffusion.denoiser import Denoiser, DenoiserConfig
-from di2pose_lib.diffusion.transitions import OccludeReplaceSchedule
 from di2pose_lib.evaluation import estimators
 from di2pose_lib.evaluation.estimators import ARGMAX, BEST, MEAN, ONE_SAMPLE, SOFT, PoseModel
 from di2pose_lib.tokens.tokenizer import PoseTokenizer

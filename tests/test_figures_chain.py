@@ -8,7 +8,7 @@ import torch
 pytest.importorskip("plotly")
 
 from di2pose_lib.base.skeleton import BONES
-from di2pose_lib.diffusion.transitions import OccludeReplaceSchedule, transition_matrix
+from di2pose_lib.diffusion import OccludeReplaceSchedule, transition_matrix
 from di2pose_lib.figures.chain import (
     COLOURS,
     FATES,

@@ -6,8 +6,8 @@ from small import make_split
 
 from di2pose_lib.base.config import EncoderConfig, TokenizerConfig
 from di2pose_lib.base.skeleton import JOINT_NAMES
+from di2pose_lib.diffusion import OccludeReplaceSchedule
 from di2pose_lib.diffusion.denoiser import Denoiser, DenoiserConfig
-from di2pose_lib.diffusion.transitions import OccludeReplaceSchedule
 from di2pose_lib.encoder.image_encoder import ImageEncoder
 from di2pose_lib.evaluation import inpainting
 from di2pose_lib.evaluation.estimators import PoseModel

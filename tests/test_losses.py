@@ -4,14 +4,13 @@ from decimal import Decimal, localcontext
 
 import pytest
 import torch
-from dense_loss import dense_loss
-from oracle import CHAINS, kl_nats, product_matrix, reachable_pairs
+from chains import chains
 
-from di2pose_lib.diffusion.losses import _sum_of_logs, diffusion_loss, elbo
-from di2pose_lib.diffusion.transitions import OccludeReplaceSchedule, q_sample
+from di2pose_lib.diffusion import OccludeReplaceSchedule, diffusion_loss, elbo, q_sample
+from di2pose_lib.diffusion.loss_kernel import _sum_of_logs
+from di2pose_lib.diffusion.reference import equation_loss, kl_nats, perfect_denoiser
 
 EXACT = {"atol": 1e-12, "rtol": 1e-12}
-chains = pytest.mark.parametrize("chain", CHAINS, ids=str)
 DEFAULT, OCCLUDE_ONLY, REPLACE_ONLY = (0.9, 0.1), (1.0, 0.0), (0.0, 1.0)
 rates = pytest.mark.parametrize("final_rates", [DEFAULT, OCCLUDE_ONLY, REPLACE_ONLY], ids=str)
 
@@ -38,20 +37,6 @@ def random_case(num_codes, num_steps, final_rates, batch=6, num_tokens=9, scale=
 
 
 @chains
-def test_vlb_of_every_reachable_pair_is_the_brute_force_kl(chain):
-    schedule = OccludeReplaceSchedule(*chain)
-    for step in range(1, chain[1] + 1):
-        for k_0, k_s in reachable_pairs(chain, step):
-            logits = random_logits(1, 1, chain[0], seed=step)
-            loss = diffusion_loss(
-                schedule, logits, torch.tensor([[k_0]]), torch.tensor([[k_s]]), step
-            )
-            f = logits[0, 0].softmax(-1)
-            torch.testing.assert_close(loss.vlb, kl_nats(chain, f, k_0, k_s, step), **EXACT)
-            torch.testing.assert_close(loss.aux, -f[k_0].log(), **EXACT)
-
-
-@chains
 def test_terms_are_means_over_tokens_and_batch_with_a_step_per_pose(chain):
     num_codes, num_steps = chain[:2]
     schedule, (logits, k_start, k_s, step) = random_case(num_codes, num_steps, chain[2:])
@@ -59,7 +44,7 @@ def test_terms_are_means_over_tokens_and_batch_with_a_step_per_pose(chain):
     f = logits.softmax(-1)
     expected = torch.tensor(
         [
-            [kl_nats(chain, f[b, n], k_start[b, n], k_s[b, n], int(step[b])) for n in range(9)]
+            [kl_nats(schedule, f[b, n], int(step[b]))[k_s[b, n], k_start[b, n]] for n in range(9)]
             for b in range(6)
         ],
         dtype=torch.float64,
@@ -177,8 +162,9 @@ def kl_in_60_digits(chain, odds, k_0, k_s, step):
 def test_sixty_digits_agree_with_the_brute_force_kl():
     chain, odds = (3, 4, 0.9, 0.1), torch.tensor([0.2, 0.5, 0.3], dtype=torch.float64)
     for step, k_0, k_s in itertools.product((2, 3, 4), range(3), range(3)):
+        wanted = kl_nats(OccludeReplaceSchedule(*chain), odds, step)
         got = kl_in_60_digits(chain, odds.tolist(), k_0, k_s, step)
-        assert got == pytest.approx(kl_nats(chain, odds, k_0, k_s, step).item(), rel=1e-9)
+        assert got == pytest.approx(wanted[k_s, k_0].item(), rel=1e-9)
 
 
 @pytest.mark.parametrize("num_codes", [1, 2, 3, 4, 5, 6, 7, 4375])
@@ -363,20 +349,15 @@ def test_elbo_of_an_exact_one_token_denoiser_is_the_entropy_it_must_be(final_rat
 
 def exact_denoiser(schedule, law):
     """Logits of q(k_0 | k_s) for single tokens whose clean code follows `law`."""
-    chain = (schedule.num_codes, schedule.num_steps)
-    chain += (schedule.final_occlude_rate, schedule.final_replace_rate)
 
     def denoiser(k_s, step, condition):
-        likelihood = product_matrix(chain, 0, int(step[0]))[k_s]  # (B, N, C + 1), of k_0
-        joint = likelihood[..., : len(law)] * law
-        return joint.clamp_min(1e-300).log()
+        return perfect_denoiser(schedule, law, int(step[0]))[k_s].clamp_min(1e-300).log()
 
     return denoiser
 
 
 def test_elbo_adds_its_terms_the_prior_and_all_tokens():
-    chain = (3, 4, 0.9, 0.1)
-    schedule = OccludeReplaceSchedule(*chain)
+    schedule = OccludeReplaceSchedule(3, 4)
     k_start = torch.randint(3, (2, 5), generator=seeded())
     logits = random_logits(2, 5, 3)
     seen = []
@@ -392,8 +373,8 @@ def test_elbo_adds_its_terms_the_prior_and_all_tokens():
     f = logits.softmax(-1)
     for b in range(2):
         for column, (k_s, step, _) in enumerate(seen):
-            tokens = zip(f[b], k_start[b], k_s[b], strict=True)
-            expected = sum(kl_nats(chain, *token, int(step[b])) for token in tokens)
+            tokens = zip(f[b], k_s[b], k_start[b], strict=True)
+            expected = sum(kl_nats(schedule, f, int(step[b]))[k_s, k_0] for f, k_s, k_0 in tokens)
             torch.testing.assert_close(bound.terms[b, column], expected, **EXACT)
     assert torch.equal(bound.prior, torch.zeros(2).double())
     torch.testing.assert_close(bound.nats, bound.terms.sum(1), **EXACT)
@@ -485,23 +466,19 @@ def test_elbo_refuses_wrong_logits_and_generators():
         elbo(lambda *_: torch.zeros(1, 1, 3), schedule, None, k_start, 0)
 
 
-# --- the dense formulation of the public codes, for sizes beyond explicit matrices
+# Sizes beyond explicit matrices
 
 
-@pytest.mark.parametrize("rates", [(0.9, 0.1), (0.5, 0.5), (0.05, 0.95)])
-def test_the_one_pass_loss_and_its_gradient_are_those_of_the_dense_formulation(rates):
-    generator = torch.Generator().manual_seed(3)
-    schedule = OccludeReplaceSchedule(37, 20, *rates)
-    k_start = torch.randint(37, (64, 9), generator=generator)
-    step = torch.randint(1, 21, (64,), generator=generator)
-    k_s = q_sample(schedule, k_start, step, generator)
-    logits = 3 * torch.randn(64, 9, 37, generator=generator, dtype=torch.float64)
+@pytest.mark.parametrize("final_rates", [(0.9, 0.1), (0.5, 0.5), (0.05, 0.95)], ids=str)
+def test_the_loss_and_its_gradient_are_those_of_the_equation(final_rates):
+    schedule, (logits, *rest) = random_case(37, 20, final_rates, batch=64, scale=3.0)
     logits.requires_grad_()
-    ours = diffusion_loss(schedule, logits, k_start, k_s, step, 0.1)
-    loss, vlb, aux = dense_loss(schedule, logits, k_start, k_s, step, 0.1)
-    torch.testing.assert_close(ours.vlb, vlb, atol=1e-12, rtol=1e-12)
-    torch.testing.assert_close(ours.aux, aux, atol=1e-12, rtol=1e-12)
-    (got,), (wanted,) = (torch.autograd.grad(value, logits) for value in (ours.loss, loss))
+    results = [
+        function(schedule, logits, *rest, 0.1) for function in (diffusion_loss, equation_loss)
+    ]
+    for got, wanted in zip(*results, strict=True):
+        torch.testing.assert_close(got, wanted, **EXACT)
+    (got,), (wanted,) = (torch.autograd.grad(result.loss, logits) for result in results)
     torch.testing.assert_close(got, wanted, atol=1e-13, rtol=1e-9)
 
 

@@ -8,8 +8,8 @@ from torch import nn
 
 from di2pose_lib.base.config import EncoderConfig, TokenizerConfig
 from di2pose_lib.base.seeding import generator_for
+from di2pose_lib.diffusion import OccludeReplaceSchedule
 from di2pose_lib.diffusion.denoiser import Denoiser, DenoiserConfig
-from di2pose_lib.diffusion.transitions import OccludeReplaceSchedule
 from di2pose_lib.encoder.image_encoder import ImageEncoder
 from di2pose_lib.evaluation import predictors
 from di2pose_lib.evaluation.estimators import ARGMAX, BEST, MEAN, ONE_SAMPLE, SOFT, PoseModel

@@ -2,10 +2,14 @@ import math
 
 import pytest
 import torch
-from oracle import model_posterior, product_matrix
 
-from di2pose_lib.diffusion.sampler import inference_steps, sample, sample_with_probs
-from di2pose_lib.diffusion.transitions import OccludeReplaceSchedule
+from di2pose_lib.diffusion import (
+    OccludeReplaceSchedule,
+    inference_steps,
+    sample,
+    sample_with_probs,
+)
+from di2pose_lib.diffusion.reference import matrix_of_steps, model_posteriors, perfect_denoiser
 
 RATES = {"default": (0.9, 0.1), "occlude only": (1.0, 0.0), "replace only": (0.0, 1.0)}
 rates = pytest.mark.parametrize("final_rates", RATES.values(), ids=RATES)
@@ -29,12 +33,9 @@ def fixed_denoiser(logits):
 
 def exact_denoiser(schedule, law=LAW):
     """Logits of q(k_0 | k_s) for single tokens whose clean code follows `law`."""
-    chain = (schedule.num_codes, schedule.num_steps)
-    chain += (schedule.final_occlude_rate, schedule.final_replace_rate)
 
     def denoiser(k_s, step, condition):
-        likelihood = product_matrix(chain, 0, int(step[0]))[k_s]  # (B, N, C + 1), of k_0
-        return (likelihood[..., : len(law)] * law).log()  # −inf where impossible
+        return perfect_denoiser(schedule, law, int(step[0]))[k_s].log()  # −inf where impossible
 
     return denoiser
 
@@ -141,8 +142,7 @@ def test_the_exact_denoiser_of_a_one_token_law_reproduces_it_in_any_number_of_st
 
 @rates
 def test_each_reverse_step_follows_equation_9(final_rates):
-    chain = (4, 6, *final_rates)
-    schedule = OccludeReplaceSchedule(*chain)
+    schedule = OccludeReplaceSchedule(4, 6, *final_rates)
     film = []
     sample(
         fixed_denoiser(LAW.log()),
@@ -157,7 +157,7 @@ def test_each_reverse_step_follows_equation_9(final_rates):
     for (s, k_s), (u, k_u) in zip(film, film[1:], strict=False):
         for value in k_s.unique().tolist():
             counts = torch.bincount(k_u[k_s == value], minlength=5).double()
-            expected = model_posterior(chain, LAW, value, u, s)
+            expected = model_posteriors(schedule, LAW, u, s)[value]
             possible = expected > 0
             assert (counts[~possible] == 0).all()
             freedom = int(possible.sum()) - 1
@@ -461,8 +461,7 @@ def test_with_confidence_as_many_tokens_are_occluded_as_in_the_chain(final_rates
 
 @pytest.mark.parametrize("final_rates", [RATES["default"], RATES["occlude only"]], ids=str)
 def test_a_token_alone_follows_the_chain_with_confidence_too(final_rates):
-    chain = (4, 6, *final_rates)
-    schedule = OccludeReplaceSchedule(*chain)
+    schedule = OccludeReplaceSchedule(4, 6, *final_rates)
     film = []
     tokens = sample(
         exact_denoiser(schedule),
@@ -476,7 +475,7 @@ def test_a_token_alone_follows_the_chain_with_confidence_too(final_rates):
         on_step=lambda step, k_s, probs: film.append((step, k_s)),
     )
     for step, k_s in [*film, (0, tokens)]:
-        law = product_matrix(chain, 0, step)[:, :4] @ LAW
+        law = matrix_of_steps(schedule, 0, step)[:, :4] @ LAW
         counts = torch.bincount(k_s[:, 0], minlength=5).double()
         possible = law > 0
         assert (counts[~possible] == 0).all()
@@ -487,11 +486,11 @@ def test_a_token_alone_follows_the_chain_with_confidence_too(final_rates):
 
 
 def test_with_confidence_what_is_seen_is_replaced_as_often_as_in_the_chain():
-    chain = (4, 8, 0.5, 0.5)
+    schedule = OccludeReplaceSchedule(4, 8, 0.5, 0.5)
     film = []
     sample(
         sure_denoiser(torch.zeros(2000, 6, dtype=torch.int64), 4),
-        OccludeReplaceSchedule(*chain),
+        schedule,
         None,
         6,
         4,
@@ -501,7 +500,7 @@ def test_with_confidence_what_is_seen_is_replaced_as_often_as_in_the_chain():
         on_step=lambda step, k_s, probs: film.append((step, k_s)),
     )
     for step, k_s in film:
-        law = product_matrix(chain, 0, step)[:4, 0]
+        law = matrix_of_steps(schedule, 0, step)[:4, 0]
         counts = torch.bincount(k_s[k_s < 4], minlength=4).double()
         assert chi_square(counts, law / law.sum()) < chi_square_limit(3)
 

@@ -1,17 +1,19 @@
 """The sampler's law: exact for one token; for two, the one that enumeration gives.
 
 The toy denoisers know the exact posterior marginals, by Bayes' rule from a known law of the
-clean tokens and the explicit matrices of `oracle`. So only the sampler can be wrong.
+clean tokens and the explicit matrices of `reference`. So only the sampler can be wrong.
 """
-
-import functools
 
 import pytest
 import torch
-from oracle import model_posterior, product_matrix
 
-from di2pose_lib.diffusion.sampler import inference_steps, sample
-from di2pose_lib.diffusion.transitions import OccludeReplaceSchedule
+from di2pose_lib.diffusion import OccludeReplaceSchedule, inference_steps, sample
+from di2pose_lib.diffusion.reference import (
+    law_of_pairs,
+    matrix_of_steps,
+    perfect_denoiser,
+    perfect_denoiser_of_pairs,
+)
 
 RATES = {"default": (0.9, 0.1), "occlude only": (1.0, 0.0), "replace only": (0.0, 1.0)}
 rates = pytest.mark.parametrize("final_rates", RATES.values(), ids=RATES)
@@ -63,15 +65,14 @@ def test_the_p_value_by_hand():
 
 
 def one_token_chain(final_rates):
-    return (len(LAW), ONE_STEPS, *final_rates)
+    return OccludeReplaceSchedule(len(LAW), ONE_STEPS, *final_rates)
 
 
 def one_token_denoiser(chain):
     """Logits of q(k_0 | k_s) for a token whose clean code follows LAW."""
 
     def denoiser(k_s, step, condition):
-        likelihood = product_matrix(chain, 0, int(step[0]))[k_s]  # (B, N, C + 1), of k_0
-        return (likelihood[..., : len(LAW)] * LAW).log()  # −inf where impossible
+        return perfect_denoiser(chain, LAW, int(step[0]))[k_s].log()  # −inf where impossible
 
     return denoiser
 
@@ -83,7 +84,7 @@ def test_one_token_follows_its_law_whatever_the_steps(final_rates, way):
     steps, spacing = way
     tokens = sample(
         one_token_denoiser(chain),
-        OccludeReplaceSchedule(*chain),
+        chain,
         None,
         1,
         steps,
@@ -103,7 +104,7 @@ def test_one_token_is_at_every_step_as_noisy_as_the_chain_makes_it(final_rates, 
     film = []
     sample(
         one_token_denoiser(chain),
-        OccludeReplaceSchedule(*chain),
+        chain,
         None,
         1,
         steps,
@@ -115,7 +116,7 @@ def test_one_token_is_at_every_step_as_noisy_as_the_chain_makes_it(final_rates, 
     assert [step for step, _ in film] == inference_steps(ONE_STEPS, steps, spacing)
     for step, k_s in film:
         counts = torch.bincount(k_s[:, 0], minlength=len(LAW) + 1).double()
-        assert p_value(counts, product_matrix(chain, 0, step)[:, : len(LAW)] @ LAW) > P_LIMIT
+        assert p_value(counts, matrix_of_steps(chain, 0, step)[:, : len(LAW)] @ LAW) > P_LIMIT
 
 
 @rates
@@ -124,7 +125,7 @@ def test_a_known_token_is_shown_at_every_step_and_comes_out(final_rates):
     film = []
     tokens = sample(
         lambda k_s, step, condition: torch.zeros(*k_s.shape, len(LAW)),
-        OccludeReplaceSchedule(*chain),
+        chain,
         None,
         1,
         5,
@@ -140,51 +141,15 @@ def test_a_known_token_is_shown_at_every_step_and_comes_out(final_rates):
 
 
 def two_token_chain(final_rates):
-    return (len(JOINT), TWO_STEPS, *final_rates)
+    return OccludeReplaceSchedule(len(JOINT), TWO_STEPS, *final_rates)
 
 
-@functools.cache
-def posterior_marginals(chain, step):
-    """q(k_0^n | k_s^1, k_s^2) of both tokens, float64 (C + 1, C + 1, 2, C)."""
-    codes = chain[0]
-    likelihood = product_matrix(chain, 0, step)[:, :codes]  # (C + 1, C)
-    joint = torch.einsum("ai,bj,ij->abij", likelihood, likelihood, JOINT)
-    marginals = torch.stack([joint.sum(dim=3), joint.sum(dim=2)], dim=2)
-    # a pair of tokens that the chain cannot show is never asked for
-    return torch.nan_to_num(marginals / marginals.sum(dim=-1, keepdim=True), nan=1 / codes)
-
-
-def two_token_denoiser(chain):
+def two_token_denoiser(schedule):
     def denoiser(k_s, step, condition):
-        return posterior_marginals(chain, int(step[0]))[k_s[:, 0], k_s[:, 1]].log()
+        table = perfect_denoiser_of_pairs(schedule, JOINT, int(step[0]))
+        return table[k_s[:, 0], k_s[:, 1]].log()
 
     return denoiser
-
-
-@functools.cache
-def enumerated_law(chain, steps, known=None):
-    """Law (C, C) of the tokens that reverse steps end with, summed over all paths.
-
-    Each token's step is Eq. 9 written out; given both noisy tokens the two are independent.
-    `known` is the first token's code, or None.
-    """
-    codes = chain[0]
-    stationary = product_matrix(chain, 0, chain[1])[:, 0]
-    law = torch.outer(stationary, stationary)
-    for s, u in zip(steps, (*steps[1:], 0), strict=True):
-        onward = torch.zeros_like(law)
-        for pair in law.nonzero().tolist():
-            shown = pair[0] if known is None else known
-            marginals = posterior_marginals(chain, s)[shown, pair[1]].clone()
-            if known is not None:
-                marginals[0] = torch.eye(codes, dtype=torch.float64)[known]
-            one, two = (
-                model_posterior(chain, f, k_s, u, s) for f, k_s in zip(marginals, pair, strict=True)
-            )
-            onward += law[pair[0], pair[1]] * torch.outer(one, two)
-        law = onward
-    assert law.sum().item() == pytest.approx(1, abs=1e-12)
-    return law[:codes, :codes]
 
 
 def total_variation(law, other):
@@ -194,7 +159,7 @@ def total_variation(law, other):
 def total_variations(final_rates, counts=(1, 2, 4, 8, 16, 32)):
     chain = two_token_chain(final_rates)
     return [
-        total_variation(enumerated_law(chain, tuple(inference_steps(TWO_STEPS, count))), JOINT)
+        total_variation(law_of_pairs(chain, JOINT, inference_steps(TWO_STEPS, count)), JOINT)
         for count in counts
     ]
 
@@ -207,7 +172,7 @@ def counts_of_pairs(tokens, codes):
 def test_one_step_draws_two_tokens_as_if_they_were_independent(final_rates):
     independent = torch.outer(JOINT.sum(dim=1), JOINT.sum(dim=0))
     chain = two_token_chain(final_rates)
-    torch.testing.assert_close(enumerated_law(chain, (TWO_STEPS,)), independent)
+    torch.testing.assert_close(law_of_pairs(chain, JOINT, [TWO_STEPS]), independent)
     assert total_variation(independent, JOINT) > 0.4
 
 
@@ -241,7 +206,7 @@ def test_two_tokens_follow_the_enumerated_law(final_rates, steps, spacing):
     chain = two_token_chain(final_rates)
     tokens = sample(
         two_token_denoiser(chain),
-        OccludeReplaceSchedule(*chain),
+        chain,
         None,
         2,
         steps,
@@ -249,8 +214,8 @@ def test_two_tokens_follow_the_enumerated_law(final_rates, steps, spacing):
         batch_size=20_000,
         spacing=spacing,
     )
-    law = enumerated_law(chain, tuple(inference_steps(TWO_STEPS, steps, spacing)))
-    assert p_value(counts_of_pairs(tokens, chain[0]), law.flatten()) > P_LIMIT
+    law = law_of_pairs(chain, JOINT, inference_steps(TWO_STEPS, steps, spacing))
+    assert p_value(counts_of_pairs(tokens, len(JOINT)), law.flatten()) > P_LIMIT
 
 
 @rates
@@ -260,7 +225,7 @@ def test_beside_a_known_token_the_other_follows_the_enumerated_law(final_rates, 
     known = torch.tensor([[1, -1]]).repeat(20_000, 1)
     tokens = sample(
         two_token_denoiser(chain),
-        OccludeReplaceSchedule(*chain),
+        chain,
         None,
         2,
         count,
@@ -269,8 +234,8 @@ def test_beside_a_known_token_the_other_follows_the_enumerated_law(final_rates, 
         known=known,
     )
     assert (tokens[:, 0] == 1).all()
-    law = enumerated_law(chain, tuple(inference_steps(TWO_STEPS, count)), known=1)
-    assert p_value(counts_of_pairs(tokens, chain[0]), law.flatten()) > P_LIMIT
+    law = law_of_pairs(chain, JOINT, inference_steps(TWO_STEPS, count), known=1)
+    assert p_value(counts_of_pairs(tokens, len(JOINT)), law.flatten()) > P_LIMIT
 
 
 @pytest.mark.parametrize(
@@ -281,8 +246,8 @@ def test_the_other_token_comes_near_its_law_beside_a_known_one(final_rates, most
     given = JOINT[1] / JOINT[1].sum()
     errors = []
     for count in (1, 4, 32):
-        steps = tuple(inference_steps(TWO_STEPS, count))
-        law = enumerated_law(two_token_chain(final_rates), steps, known=1)[1]
+        steps = inference_steps(TWO_STEPS, count)
+        law = law_of_pairs(two_token_chain(final_rates), JOINT, steps, known=1)[1]
         errors.append(total_variation(law, given))
     without = total_variation(JOINT.sum(dim=0), given)
     assert errors[-1] < most < without / 3, (errors, without)

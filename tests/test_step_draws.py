@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from di2pose_lib.diffusion.step_draws import DECAY, DRAWS_BEFORE, StepDraws
+from di2pose_lib.diffusion.training import DECAY, DRAWS_BEFORE, StepDraws
 
 
 def seeded(seed=0):
@@ -72,28 +72,3 @@ def test_draws_depend_on_the_state_and_the_generator_alone():
     for name, value in one.state.items():
         other.state[name].copy_(value)
     assert torch.equal(one.draw(50, seeded(2))[0], other.draw(50, seeded(2))[0])
-
-
-@pytest.mark.parametrize(
-    ("given", "sentence"),
-    [
-        ((0, "uniform"), "`num_steps` must be at least 1; got 0"),
-        ((5, "often"), "`way` must be one of uniform, importance; got 'often'"),
-    ],
-)
-def test_bad_settings_are_refused(given, sentence):
-    with pytest.raises(ValueError, match=sentence):
-        StepDraws(*given)
-
-
-@pytest.mark.parametrize(
-    ("step", "loss", "sentence"),
-    [
-        ([1, 2], [1.0], r"`loss` must have shape \(2,\)"),
-        ([5], [1.0], r"`step` must lie in \[1, 4\]; got 5"),
-        ([1], [float("nan")], "`loss`"),
-    ],
-)
-def test_bad_losses_are_refused(step, loss, sentence):
-    with pytest.raises(ValueError, match=sentence):
-        StepDraws(4, "importance").update(torch.tensor(step), torch.tensor(loss))

@@ -1,5 +1,8 @@
 """Refusals: each public function names the argument, what it wanted and what it got."""
 
+import numbers
+import operator
+
 import torch
 
 FARTHEST_JOINT = 10  # metres from the root; nobody is that long, and millimetres are soon beyond
@@ -9,6 +12,21 @@ def require(condition, message):
     """Raise ``ValueError(message)`` unless ``condition`` holds."""
     if not condition:
         raise ValueError(message)
+
+
+def as_integer(name, value):
+    """`value` as a Python int; bools and floats are refused."""
+    try:
+        require(not isinstance(value, bool), "")
+        return operator.index(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"`{name}` must be an integer; got {value!r}") from None
+
+
+def check_number(name, value, wanted, fits):
+    """Refuse all but a number that `fits`, as the text `wanted` says; NaN fits nowhere."""
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    require(is_number and fits(value), f"`{name}` must be a number {wanted}; got {value!r}")
 
 
 def check_tensor(name, tensor, shape, dtype=None, values=True):

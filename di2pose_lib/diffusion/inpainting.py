@@ -22,12 +22,10 @@ import math
 
 import torch
 
-from di2pose_lib.base.checks import check_tensor, require
+from di2pose_lib.base.checks import as_integer, check_number, check_tensor, require
 from di2pose_lib.base.seeding import generator_for, image_seeds
-from di2pose_lib.diffusion import draws
 from di2pose_lib.diffusion.sampler import sample
-from di2pose_lib.diffusion.schedule import as_integer
-from di2pose_lib.diffusion.transitions import q_sample
+from di2pose_lib.diffusion.transitions import q_sample, uniform
 
 TOLERANCE = 0.01  # metres: about what the tokenizer's own rounding moves a joint by
 MOST_LOGITS = 2**24  # at once, of all samples: bounds the memory to about a gigabyte
@@ -133,16 +131,8 @@ def tilt_logits(tokenizer, logits, pose_known, known, strength):
 
     Returns:
         float (B, N, C), up to a constant for each token; at strength 0 the given logits.
-
-    Raises:
-        TypeError, ValueError: as `inpaint`, or `logits` of another shape or with NaN.
     """
-    batch = _check_evidence(pose_known, known, strength)
     table = tokenizer.quantizer.code_table()
-    wanted = (batch, tokenizer.config.num_tokens, len(table))
-    check_tensor("logits", logits, wanted)
-    numbers = bool((logits < torch.inf).all())
-    require(numbers, "`logits` must be numbers; got NaN or +inf")
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     table = table.to(logits.dtype)
     squares = (table[:, :, None] * table[:, None]).flatten(1)  # (C, d²)
@@ -212,7 +202,7 @@ def redraw(model, memory, tokens, pose_known, known, strength, generator, step):
     k_s = q_sample(model.schedule, tokens, step, generator)
     steps = torch.full((len(k_s),), step, device=k_s.device)
     logits = _reachable(model.schedule, model.denoiser(k_s, steps, memory), k_s)
-    draw = draws.uniform(tokens.shape, generator, torch.float64, tokens.device)
+    draw = uniform(tokens.shape, generator, torch.float64, tokens.device)
     table = model.tokenizer.quantizer.code_table()
     codes = table[tokens]
     residual, jacobian = linearise(model.tokenizer, codes, pose_known, known)
@@ -250,6 +240,5 @@ def _check_evidence(pose_known, known, strength):
         not empty,
         f"`known` must hold a joint besides the pelvis in every row; rows {empty[:5]} do not",
     )
-    number = isinstance(strength, (int, float)) and math.isfinite(strength) and strength >= 0
-    require(number, f"`strength` must be a finite number ≥ 0; got {strength}")
+    check_number("strength", strength, "≥ 0", lambda x: 0 <= x < math.inf)
     return sizes["B"]

@@ -10,17 +10,19 @@ GPU each step asks two things, whether its logits are numbers and which codes we
 """
 
 import math
-import numbers
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from di2pose_lib.base.checks import check_range, check_tensor, require
+from di2pose_lib.base.checks import as_integer, check_number, check_range, check_tensor, require
 from di2pose_lib.base.devices import moved
-from di2pose_lib.diffusion import draws
-from di2pose_lib.diffusion.schedule import as_integer
-from di2pose_lib.diffusion.transitions import q_posterior_sample, q_sample
+from di2pose_lib.diffusion.transitions import (
+    q_posterior_sample,
+    q_sample,
+    uniform,
+    uniform_codes,
+)
 
 
 class Sampled(NamedTuple):
@@ -203,8 +205,8 @@ def sample_with_probs(
 
 def _check_options(schedule, temperature, truncation, order, final):
     """Refuse what is none of the values that `sample_with_probs` names."""
-    _check_number("temperature", temperature, "[1e-30, 1e30]", lambda x: 1e-30 <= x <= 1e30)
-    _check_number("truncation", truncation, "(0, 1]", lambda x: 0 < x <= 1)
+    check_number("temperature", temperature, "in [1e-30, 1e30]", lambda x: 1e-30 <= x <= 1e30)
+    check_number("truncation", truncation, "in (0, 1]", lambda x: 0 < x <= 1)
     require(
         order in ("random", "confidence"),
         f'`order` must be "random" or "confidence"; got {order!r}',
@@ -215,12 +217,6 @@ def _check_options(schedule, temperature, truncation, order, final):
         f'`order` must be "random" where `final_occlude_rate` is 0; got {order!r}',
     )
     require(final in ("sample", "argmax"), f'`final` must be "sample" or "argmax"; got {final!r}')
-
-
-def _check_number(name, value, wanted, fits):
-    """Refuse all but a number that `fits`, as `wanted` says; NaN fits nowhere."""
-    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    require(is_number and fits(value), f"`{name}` must be a number in {wanted}; got {value!r}")
 
 
 def _batch(condition, batch_size, device):
@@ -312,7 +308,7 @@ def _put_certain_codes(probs, schedule, k_s, known):
 def _draw_codes(probs, generator):
     """One code per token, int64 (B, N), by inverse CDF of probs (B, N, C)."""
     cumulative = probs.cumsum(dim=-1)
-    draw = draws.uniform((*probs.shape[:-1], 1), generator, probs.dtype, probs.device)
+    draw = uniform((*probs.shape[:-1], 1), generator, probs.dtype, probs.device)
     # draw < 1 times the total is below the total in floating point too, and `right` steps over
     # codes of probability 0, so neither end needs a clamp
     draw = draw * cumulative[..., -1:]
@@ -337,7 +333,7 @@ def _most_confident_leave(schedule, confidence, k_start, k_s, k_u, u, generator)
     leaves = hidden & torch.zeros_like(hidden).scatter_(-1, ranked, first)
     # what has left by step u shows q(k_u | k̂_0, k_u ≠ Occ)
     beta, gamma = schedule.beta_bar[u].item(), schedule.gamma_bar[u].item()
-    draw = draws.uniform(k_s.shape, generator, torch.float64, k_s.device)
-    other = draws.codes(schedule.num_codes, k_s.shape, generator, k_s.device)
+    draw = uniform(k_s.shape, generator, torch.float64, k_s.device)
+    other = uniform_codes(schedule.num_codes, k_s.shape, generator, k_s.device)
     shown = torch.where(draw * (1 - gamma) < schedule.num_codes * beta, other, k_start)
     return torch.where(hidden, torch.where(leaves, shown, occ), k_u)

@@ -7,14 +7,11 @@ becomes Occ with γ; Occ stays Occ. Rates are float64. The matrices that they st
 """
 
 import copy
-import math
-import numbers
-import operator
 from typing import NamedTuple
 
 import torch
 
-from di2pose_lib.base.checks import check_range, check_tensor, require
+from di2pose_lib.base.checks import as_integer, check_number, check_range, check_tensor, require
 from di2pose_lib.base.devices import moved
 
 
@@ -64,8 +61,10 @@ class OccludeReplaceSchedule:
         self.num_steps = as_integer("num_steps", num_steps)
         require(self.num_codes >= 1, f"`num_codes` must be at least 1; got {num_codes}")
         require(self.num_steps >= 1, f"`num_steps` must be at least 1; got {num_steps}")
-        occlude = _rate("final_occlude_rate", final_occlude_rate)
-        replace = _rate("final_replace_rate", final_replace_rate)
+        rates = {"final_occlude_rate": final_occlude_rate, "final_replace_rate": final_replace_rate}
+        for name, rate in rates.items():
+            check_number(name, rate, "in [0, 1]", lambda x: 0 <= x <= 1)
+        occlude, replace = map(float, rates.values())
         total = occlude + replace
         require(
             abs(total - 1) <= 1e-9,
@@ -200,22 +199,3 @@ def _matrix(num_codes, rates):
     matrix[num_codes, :num_codes] = rates.gamma
     matrix[num_codes, num_codes] = 1  # Occ absorbs
     return matrix
-
-
-def as_integer(name, value):
-    """`value` as a Python int; bools and floats are refused."""
-    try:
-        require(not isinstance(value, bool), "")
-        return operator.index(value)
-    except (TypeError, ValueError):
-        raise ValueError(f"`{name}` must be an integer; got {value!r}") from None
-
-
-def _rate(name, value):
-    """`value` as a float in [0, 1]."""
-    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    require(
-        number and math.isfinite(value) and 0 <= value <= 1,
-        f"`{name}` must be a number in [0, 1]; got {value!r}",
-    )
-    return float(value)

@@ -8,33 +8,14 @@ Wherever `step` is an int64 (B,) tensor, a Python int stands for the same step i
 whole batch; `prev_step` likewise.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
 
 from di2pose_lib.base.checks import check_range, check_tensor, require
-from di2pose_lib.diffusion import draws
-from di2pose_lib.diffusion.schedule import (
-    OccludeReplaceSchedule,
-    Rates,
-    cumulative_transition_matrix,
-    rates_between,
-    transition_matrix,
-)
-
-__all__ = [
-    "OccludeReplaceSchedule",
-    "PosteriorFactors",
-    "cumulative_transition_matrix",
-    "p_posterior_probs",
-    "posterior_factors",
-    "q_posterior_probs",
-    "q_posterior_sample",
-    "q_posterior_values",
-    "q_probs",
-    "q_sample",
-    "transition_matrix",
-]
+from di2pose_lib.base.devices import moved
+from di2pose_lib.diffusion.schedule import Rates, rates_between
 
 
 def q_probs(schedule, k_start, step):
@@ -66,8 +47,8 @@ def q_sample(schedule, k_start, step, generator):
         schedule: OccludeReplaceSchedule.
         k_start: clean tokens, int64 (B, N), in [0, C).
         step: int64 (B,), in [1, S], or an int.
-        generator: torch.Generator, or a list of one for each row (`draws`); draws are
-            made on its device.
+        generator: torch.Generator, or a list of one for each row (`uniform`);
+            draws are made on its device.
 
     Returns:
         int64 (B, N), in [0, C], on the device of `k_start`.
@@ -223,8 +204,8 @@ def q_posterior_sample(schedule, k_start, k_s, step, generator, prev_step=None):
 
     Args:
         schedule, k_start, k_s, step, prev_step: as for `q_posterior_probs`.
-        generator: torch.Generator, or a list of one for each row (`draws`); draws are
-            made on its device.
+        generator: torch.Generator, or a list of one for each row (`uniform`);
+            draws are made on its device.
 
     Returns:
         int64 (B, N), in [0, C], on the device of `k_s`.
@@ -305,10 +286,41 @@ def _cumulative(schedule, step):
     return Rates(*(rate[:, None] for rate in schedule.cumulative_rates(step)))
 
 
+def uniform(shape, generator, dtype, device):
+    """Draws in [0, 1) of `shape`, rows first, from one generator or from one for each row.
+
+    With one for each row, what a row draws depends on its own generator alone: not on the other
+    rows, nor on how rows are split into batches. Draws are made where the generators are.
+    """
+    return _drawn(torch.rand, shape, generator, device, dtype=dtype)
+
+
+def uniform_codes(num_codes, shape, generator, device):
+    """Draws int64 in [0, num_codes) of `shape`, as `uniform`."""
+    return _drawn(partial(torch.randint, num_codes), shape, generator, device)
+
+
+def _drawn(draw, shape, generator, device, **options):
+    if isinstance(generator, torch.Generator):
+        at = {"generator": generator, "device": generator.device}
+        return moved(draw(shape, **at, **options), device)
+    is_list = isinstance(generator, (list, tuple)) and all(
+        isinstance(one, torch.Generator) for one in generator
+    )
+    wanted, got = "a torch.Generator, or a list of one for each row", type(generator).__name__
+    require(is_list, f"`generator` must be {wanted}; got {got}")
+    require(
+        len(generator) == shape[0],
+        f"`generator` must hold one generator for each of {shape[0]} rows; got {len(generator)}",
+    )
+    rows = [draw(shape[1:], generator=one, device=one.device, **options) for one in generator]
+    return moved(torch.stack(rows), device)
+
+
 def _draws(tokens, num_codes, generator):
     """Uniform float64 draws in [0, 1) and uniform codes, each shaped and placed as `tokens`."""
-    draw = draws.uniform(tokens.shape, generator, torch.float64, tokens.device)
-    return draw, draws.codes(num_codes, tokens.shape, generator, tokens.device)
+    draw = uniform(tokens.shape, generator, torch.float64, tokens.device)
+    return draw, uniform_codes(num_codes, tokens.shape, generator, tokens.device)
 
 
 def _check_tokens(name, tokens, largest):
