@@ -342,6 +342,7 @@ def test_a_width_that_heads_do_not_divide_is_refused():
             torch.zeros(1, 6, 10).double(),
             r"must have shape \(3, 6, 10\); got \(1, 6, 10\)",
         ),
+        ("condition", torch.full((3, 6, 10), float("nan")), "`condition` must be finite; got NaN"),
     ],
 )
 def test_inputs_that_do_not_fit_are_refused(name, value, sentence):
