@@ -45,8 +45,6 @@ def test_every_subject_has_one_split_and_no_split_shares_a_subject():
     assert splits["train"] == ("S1", "S5", "S6", "S7") and splits["validation"] == ("S8",)
     assert bodies.TEST_SUBJECTS == ("S9", "S11")
     assert bodies.EXTRA_TEST_SUBJECTS[0] == "T01" and bodies.EXTRA_TEST_SUBJECTS[-1] == "T20"
-    for split, group in splits.items():
-        assert {bodies.subject_split(name) for name in group} == {split}
 
 
 def test_a_subject_depends_on_its_name_and_seed_alone():
@@ -183,38 +181,3 @@ def test_every_limit_is_a_range_around_the_upright_pose_with_a_source():
         assert low <= 0 <= high and low < high and source in ("AAOS", "Neumann")
     assert bodies.JOINT_LIMITS["left_knee_flexion"][:2] == (0.0, 135.0)
     assert bodies.JOINT_LIMITS["right_hip_flexion"][:2] == (-30.0, 120.0)
-
-
-@pytest.mark.parametrize("name", ["S2", "T00", "T21", "", None])
-def test_unknown_subjects_are_refused(name):
-    with pytest.raises(ValueError, match="`name` must be one of S1"):
-        bodies.make_subject(name, seed=0)
-    with pytest.raises(ValueError, match="`name` must be one of S1"):
-        bodies.subject_split(name)
-
-
-@pytest.mark.parametrize("seed", [0.5, "1", None, True])
-def test_seeds_that_are_no_integers_are_refused(seed):
-    with pytest.raises(ValueError, match="`seed` must be an integer; got"):
-        bodies.make_subject("S1", seed)
-
-
-@pytest.mark.parametrize("name, degrees", [("left_knee_flexion", -1.0), ("trunk_flexion", 81.0)])
-def test_angles_beyond_a_joint_limit_are_refused(name, degrees):
-    with pytest.raises(ValueError, match=f"{name} in `joint_deg` must lie in .*got {degrees}"):
-        pose(**{name: degrees})
-
-
-def test_wrong_tensors_are_refused():
-    root_deg, joint_deg = random_angles(2, seed=3)
-    at, bones = torch.zeros(2, 2, dtype=torch.float64), BODY.bone_lengths
-    with pytest.raises(ValueError, match="`bone_lengths` must have shape"):
-        bodies.forward_kinematics(bones[:15], at, root_deg, joint_deg)
-    with pytest.raises(ValueError, match="`bone_lengths` must be positive"):
-        bodies.forward_kinematics(-bones, at, root_deg, joint_deg)
-    with pytest.raises(ValueError, match="`root_deg` must have shape"):
-        bodies.forward_kinematics(bones, at, root_deg[:1], joint_deg)
-    with pytest.raises(ValueError, match="`joint_deg` must have shape"):
-        bodies.forward_kinematics(bones, at, root_deg, joint_deg[:, :25])
-    with pytest.raises(TypeError, match="`root_xy` must be a torch.Tensor"):
-        bodies.forward_kinematics(bones, [[0.0, 0.0]], root_deg, joint_deg)

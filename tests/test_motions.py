@@ -102,12 +102,6 @@ def test_the_generator_alone_decides_what_is_drawn():
     assert not torch.allclose(first, draw("Posing", 4, seed=1), atol=0.01)
 
 
-def test_one_motion_is_a_batch_of_one():
-    one = motions.sample_motion(BODY, "Eating", 7, 10, generator(3))
-    batch = motions.sample_motions(BODY, "Eating", 1, 7, 10, generator(3))
-    assert one.shape == (7, 17, 3) and torch.equal(one, batch[0])
-
-
 def test_variation_is_within_thirty_percent_of_real_motion_capture():
     poses = []
     for number, name in enumerate(bodies.TRAIN_SUBJECTS):
@@ -225,20 +219,3 @@ def test_forearms_rarely_pass_through_the_trunk():
             share = ((wrist * axis).sum(-1) / (axis * axis).sum(-1)).clamp(0, 1)
             inside = (wrist - share[..., None] * axis).norm(dim=-1) < 0.08
             assert inside.double().mean() < 0.03
-
-
-def test_unusable_requests_are_refused():
-    good = {"num_sequences": 2, "num_frames": 3, "fps": 10, "generator": generator()}
-    with pytest.raises(ValueError, match="`action` must be one of Directions.*got 'Flying'"):
-        motions.sample_motions(BODY, "Flying", **good)
-    for name in ("num_sequences", "num_frames"):
-        for value in (0, 1.5, True):
-            with pytest.raises(ValueError, match=f"`{name}` must be an integer of at least 1; got"):
-                motions.sample_motions(BODY, "Photo", **(good | {name: value}))
-    for value in (0, -1, float("inf"), float("nan"), "10"):
-        with pytest.raises(ValueError, match="`fps` must be a positive number; got"):
-            motions.sample_motions(BODY, "Photo", **(good | {"fps": value}))
-    with pytest.raises(TypeError, match="`generator` must be a torch.Generator; got int"):
-        motions.sample_motions(BODY, "Photo", **(good | {"generator": 0}))
-    with pytest.raises(TypeError, match="`subject` must be a bodies.Subject; got str"):
-        motions.sample_motion("S1", "Photo", 3, 10, generator())

@@ -11,8 +11,6 @@ import math
 
 import torch
 
-from di2pose_lib.base.checks import check_tensor, require
-
 # Garment and body colours, in the order of `Appearance.palette`.
 PALETTE = ("skin", "hair", "upper", "panel", "lower", "shoes", "eyes")
 SKIN_TONES = ((0.94, 0.78, 0.67), (0.82, 0.62, 0.48), (0.60, 0.42, 0.30), (0.36, 0.24, 0.17))
@@ -86,11 +84,6 @@ class _Dice:
     """Uniform draws of one generator."""
 
     def __init__(self, num, generator):
-        require(isinstance(num, int) and num >= 1, f"`num` must be a whole number ≥ 1; got {num!r}")
-        require(
-            isinstance(generator, torch.Generator) and generator.device.type == "cpu",
-            f"`generator` must be a torch.Generator of the CPU; got {generator!r}",
-        )
         self.num, self.generator = num, generator
 
     def uniform(self, low, high, *shape):
@@ -132,9 +125,6 @@ def sample_appearance(num, generator):
 
     Returns:
         Appearance with leading axis `num`, on the CPU.
-
-    Raises:
-        ValueError: `num` below 1, or no CPU generator.
     """
     dice = _Dice(num, generator)
     upper_value = dice.uniform(0.15, 0.95)
@@ -193,18 +183,7 @@ def sample_occluders(
 
     Returns:
         Occluders with leading axis B, on the device of `joints_2d`.
-
-    Raises:
-        ValueError: wrong shapes, an empty image, or ranges that are not ranges.
     """
-    check_tensor("joints_2d", joints_2d, ("B", "J", 2), "float")
-    check_image_size(image_size)
-    require(max_occluders >= 1, f"`max_occluders` must be ≥ 1; got {max_occluders}")
-    require(0.0 <= clear_share <= 1.0, f"`clear_share` must lie in [0, 1]; got {clear_share}")
-    require(
-        len(size_range) == 2 and 0.0 < size_range[0] <= size_range[1],
-        f"`size_range` must be (low, high) with 0 < low ≤ high; got {size_range}",
-    )
     num, num_joints = joints_2d.shape[:2]
     dice = _Dice(num, generator)
     high_edge = joints_2d.new_tensor([image_size[1] - 0.5, image_size[0] - 0.5])
@@ -227,15 +206,6 @@ def sample_occluders(
         present=present.to(inside.device),
         colours=dice.colour((0.0, 0.8), (0.1, 0.95), max_occluders, 2).to(inside.device),
         cycles=dice.uniform(0.0, 4.0, max_occluders).to(inside.device),
-    )
-
-
-def check_image_size(image_size):
-    """Refuse anything but two whole numbers ≥ 1, height and width."""
-    fits = isinstance(image_size, tuple | list) and len(image_size) == 2
-    require(
-        fits and all(isinstance(side, int) and side >= 1 for side in image_size),
-        f"`image_size` must be (height, width), whole numbers ≥ 1; got {image_size!r}",
     )
 
 

@@ -9,8 +9,7 @@ import math
 
 import torch
 
-from di2pose_lib.base.checks import check_tensor, require
-from di2pose_lib.data.appearance import check_image_size
+from di2pose_lib.base.checks import require
 
 
 def look_at(position, target):
@@ -24,10 +23,8 @@ def look_at(position, target):
         float (B, 3, 3) R with `x_camera = R (x_world − position)`.
 
     Raises:
-        ValueError: wrong shapes, or a view straight up or down.
+        ValueError: a view straight up or down.
     """
-    check_tensor("position", position, ("B", 3), "float")
-    check_tensor("target", target, (position.shape[0], 3), "float")
     forward = torch.nn.functional.normalize(target - position, dim=-1)
     up = torch.tensor([0.0, 0.0, 1.0], dtype=position.dtype, device=position.device)
     right = torch.linalg.cross(forward, up.expand_as(forward))
@@ -48,20 +45,16 @@ def to_camera(joints_world, position, rotation):
 
     Returns:
         float (B, J, 3), metres.
-
-    Raises:
-        ValueError: wrong shapes, NaN or infinity.
     """
-    batch = check_tensor("joints_world", joints_world, ("B", "J", 3), "float")["B"]
-    check_tensor("position", position, (batch, 3), "float")
-    check_tensor("rotation", rotation, (batch, 3, 3), "float")
     return (joints_world - position[:, None]) @ rotation.transpose(-1, -2)
 
 
 def project(joints_camera, intrinsics):
-    """Pixels (B, J, 2) of camera-frame joints (B, J, 3), metres, in front of the camera."""
-    check_tensor("joints_camera", joints_camera, ("B", "J", 3), "float")
-    check_tensor("intrinsics", intrinsics, (joints_camera.shape[0], 4), "float")
+    """Pixels (B, J, 2) of camera-frame joints (B, J, 3), metres; intrinsics are (B, 4).
+
+    Raises:
+        ValueError: a joint that is not in front of the camera.
+    """
     depth = joints_camera[..., 2:]
     require(
         bool((depth > 0.01).all()), "`joints_camera` must lie in front of the camera (z > 0.01)"
@@ -82,11 +75,8 @@ def crop_intrinsics(joints_camera, image_size, enlarge=1.25):
         float (B, 4): fx, fy, cx, cy in pixels of the crop; fx = fy.
 
     Raises:
-        ValueError: wrong shapes, joints behind the camera, a crop without pixels.
+        ValueError: joints behind the camera.
     """
-    check_tensor("joints_camera", joints_camera, ("B", "J", 3), "float")
-    check_image_size(image_size)
-    require(0 < enlarge < math.inf, f"`enlarge` must be positive and finite; got {enlarge}")
     height, width = image_size
     unit = torch.tensor([1.0, 1.0, 0.0, 0.0], dtype=joints_camera.dtype)
     rays = project(joints_camera, unit.to(joints_camera.device).expand(len(joints_camera), 4))
@@ -103,23 +93,12 @@ def ring_positions(azimuths_deg, radius, height):
     """Camera centres on a ring around the world's origin.
 
     Args:
-        azimuths_deg: n ≥ 1 angles about the vertical, degrees from the x axis.
-        radius: metres, positive.
-        height: metres.
+        azimuths_deg: n angles about the vertical, degrees from the x axis.
+        radius, height: metres.
 
     Returns:
         float64 (n, 3), metres.
-
-    Raises:
-        ValueError: no camera, a radius that is not positive, NaN or infinity.
     """
-    azimuths_deg = [float(azimuth) for azimuth in azimuths_deg]
-    require(len(azimuths_deg) > 0, "`azimuths_deg` must name at least one camera; got []")
-    require(
-        all(map(math.isfinite, azimuths_deg)), f"`azimuths_deg` must be finite; got {azimuths_deg}"
-    )
-    require(0 < radius < math.inf, f"`radius` must be positive and finite; got {radius}")
-    require(math.isfinite(height), f"`height` must be finite; got {height}")
     angles = torch.tensor([math.radians(a) for a in azimuths_deg], dtype=torch.float64)
     heights = torch.full_like(angles, height)
     return torch.stack([radius * angles.cos(), radius * angles.sin(), heights], dim=-1)

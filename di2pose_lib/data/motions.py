@@ -12,14 +12,12 @@ import math
 
 import torch
 
-from di2pose_lib.base.checks import require
-from di2pose_lib.base.skeleton import ACTIONS, NUM_JOINTS
+from di2pose_lib.base.skeleton import NUM_JOINTS
 from di2pose_lib.data.bodies import (
     ANGLE_NAMES,
     JOINT_LIMITS,
     NUM_ANGLES,
     ROOT_ANGLE_NAMES,
-    Subject,
     forward_kinematics,
     mirror_angles,
 )
@@ -53,12 +51,7 @@ def sample_angles(action, num_sequences, num_frames, fps, generator):
         (root_xy, root_deg, joint_deg): float64 (Q, F, 2) metres, within 0.5 of the
         origin; float64 (Q, F, 3) and (Q, F, 26), degrees, in the order of
         `bodies.ROOT_ANGLE_NAMES` and `bodies.ANGLE_NAMES`, within `JOINT_LIMITS`.
-
-    Raises:
-        TypeError: `generator` is no torch.Generator.
-        ValueError: an unknown action, a count below 1, fps not above 0.
     """
-    _check_request(action, num_sequences, num_frames, fps, generator)
     kind = REPERTOIRES[action]
     time = torch.arange(num_frames, dtype=torch.float64) / fps
 
@@ -116,12 +109,7 @@ def sample_motions(subject, action, num_sequences, num_frames, fps, generator):
     Returns:
         float64 (Q, F, 17, 3), metres, world frame (z up, floor at 0); the pelvis
         stays over the square of ±0.5 m around the origin.
-
-    Raises:
-        TypeError, ValueError: as `sample_angles`, or `subject` is no Subject.
     """
-    if not isinstance(subject, Subject):
-        raise TypeError(f"`subject` must be a bodies.Subject; got {type(subject).__name__}")
     root_xy, root_deg, joint_deg = sample_angles(action, num_sequences, num_frames, fps, generator)
     joints = forward_kinematics(
         subject.bone_lengths,
@@ -130,23 +118,6 @@ def sample_motions(subject, action, num_sequences, num_frames, fps, generator):
         joint_deg.reshape(-1, NUM_ANGLES),
     )
     return joints.reshape(num_sequences, num_frames, NUM_JOINTS, 3)
-
-
-def sample_motion(subject, action, num_frames, fps, generator):
-    """One sequence of `sample_motions`: float64 (F, 17, 3), metres, world frame."""
-    return sample_motions(subject, action, 1, num_frames, fps, generator)[0]
-
-
-def _check_request(action, num_sequences, num_frames, fps, generator):
-    require(action in ACTIONS, f"`action` must be one of {', '.join(ACTIONS)}; got {action!r}")
-    for name, count in (("num_sequences", num_sequences), ("num_frames", num_frames)):
-        fits = isinstance(count, int) and not isinstance(count, bool) and count >= 1
-        require(fits, f"`{name}` must be an integer of at least 1; got {count!r}")
-    positive = isinstance(fps, int | float) and 0 < fps < math.inf
-    require(positive, f"`fps` must be a positive number; got {fps!r}")
-    if not isinstance(generator, torch.Generator):
-        got = type(generator).__name__
-        raise TypeError(f"`generator` must be a torch.Generator; got {got}")
 
 
 def _rand(generator, *shape):
@@ -196,11 +167,6 @@ def _draw_posture(kind, walks, generator):
 def _fractions(generator, *shape):
     """Draws in [0, 1) from a bell around 1/2: the middle of a range is common."""
     return _rand(generator, 3, *shape).mean(dim=0)
-
-
-def _fraction(generator, *shape):
-    """Draws in [0, 1) from a triangle around 1/2: the middle of a range is common."""
-    return (_rand(generator, *shape) + _rand(generator, *shape)) / 2
 
 
 def _within(table, names, choice, fraction):

@@ -67,6 +67,7 @@ def occluded(sweep, ratio, images, joints_2d, seeds):
     sizes = check_tensor("images", images, ("B", 3, "h", "w"), "uint8")
     check_tensor("joints_2d", joints_2d, (sizes["B"], "J", 2), "float")
     require(sweep in RATIOS, f"`sweep` must be one of {', '.join(RATIOS)}; got {sweep!r}")
+    require(0 <= ratio < 1, f"`ratio` must lie in [0, 1); got {ratio}")
     image_size = (sizes["h"], sizes["w"])
     if sweep == MASK:
         lost = random_masks(image_size, ratio, image_seeds(seeds, sizes["B"]))
@@ -88,7 +89,6 @@ def random_masks(image_size, ratio, seeds):
         ratio: in [0, 1).
         seeds: a list of B ≥ 1 ints.
     """
-    _check_ratio(ratio)
     height, width = image_size
     side = height // CELL_ROWS
     require(
@@ -110,7 +110,6 @@ def crop_mask(image_size, ratio):
 
     A pixel is kept whose centre lies in the middle share 1 − ratio of both sides.
     """
-    _check_ratio(ratio)
     kept = []
     for size in image_size:
         from_middle = (torch.arange(size, dtype=torch.float64) - (size - 1) / 2).abs()
@@ -130,11 +129,10 @@ def hidden_joints(joints_2d, lost):
         joints_2d: float (B, J, 2), pixels.
         lost: bool (B, h, w).
     """
-    batch = check_tensor("joints_2d", joints_2d, ("B", "J", 2), "float")["B"]
-    sizes = check_tensor("lost", lost, (batch, "h", "w"), "bool")
-    outside = ~inside_image(joints_2d, (sizes["h"], sizes["w"]))
+    batch, height, width = lost.shape
+    outside = ~inside_image(joints_2d, (height, width))
     column, row = (joints_2d + 0.5).floor().long().unbind(dim=-1)
-    column, row = column.clamp(0, sizes["w"] - 1), row.clamp(0, sizes["h"] - 1)
+    column, row = column.clamp(0, width - 1), row.clamp(0, height - 1)
     return lost[torch.arange(batch)[:, None], row, column] | outside
 
 
@@ -156,7 +154,3 @@ def without_hidden(joints_2d, hidden, image_size):
     height, width = image_size
     centre = torch.tensor([(width - 1) / 2, (height - 1) / 2], dtype=joints_2d.dtype)
     return torch.where(hidden[..., None], centre, joints_2d)
-
-
-def _check_ratio(ratio):
-    require(0 <= ratio < 1, f"`ratio` must lie in [0, 1); got {ratio}")

@@ -19,9 +19,8 @@ import dataclasses
 
 import torch
 
-from di2pose_lib.base.checks import check_pose, check_tensor, require
-from di2pose_lib.base.skeleton import NUM_JOINTS
-from di2pose_lib.data.appearance import check_image_size, occluder_distance, paint_background
+from di2pose_lib.base.checks import require
+from di2pose_lib.data.appearance import occluder_distance, paint_background
 from di2pose_lib.data.body_parts import (
     DEPTH_TOLERANCE,
     FLESH,
@@ -225,28 +224,15 @@ def render(joints_camera, intrinsics, appearance, image_size, occluders=None, ch
         Rendered, on the device of the joints.
 
     Raises:
-        ValueError: wrong shapes or dtypes, NaN, an empty image, appearances or
-            occluders of another number or device than the poses, a chunk below 1, a focal length
-            that is not positive, or a body that reaches behind the camera.
+        ValueError: a body that reaches behind the camera.
     """
-    check_pose("joints_camera", joints_camera, ("B", NUM_JOINTS, 3))
     num, device = len(joints_camera), joints_camera.device
-    check_tensor("intrinsics", intrinsics, (num, 4), "float")
     joints_camera, intrinsics = joints_camera.float(), intrinsics.float()
     joints_2d = project(joints_camera, intrinsics)
-    require(bool((intrinsics[:, :2] > 0).all()), "`intrinsics` must have fx, fy > 0")
-    check_image_size(image_size)
     height, width = image_size
-    for name, draws in (("appearance", appearance), ("occluders", occluders)):
-        if draws is not None:
-            got = f"{len(draws)} on {draws.device}"
-            fits = len(draws) == num and draws.device == device
-            require(fits, f"`{name}` must have one row per pose, {num} on {device}; got {got}")
     samples = CPU_SAMPLES if device.type == "cpu" else GPU_SAMPLES
     if chunk_size is None:
         chunk_size = max(1, samples // (OVERSAMPLING**2 * height * width))
-    require(chunk_size >= 1, f"`chunk_size` must be ≥ 1; got {chunk_size}")
-
     tolerance = DEPTH_TOLERANCE * joints_camera.new_tensor(FLESH)
     images = torch.empty(num, 3, height, width, dtype=torch.uint8, device=device)
     u, v = joints_2d.unbind(-1)
