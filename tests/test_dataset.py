@@ -76,7 +76,7 @@ def test_a_split_that_was_not_closed_is_no_split(tmp_path):
         PoseDataset(tmp_path / "train")
 
 
-def test_the_writer_refuses_too_many_rows_other_fields_and_empty_splits(tmp_path):
+def test_the_writer_refuses_too_many_rows_and_other_fields(tmp_path):
     writer = SplitWriter(tmp_path / "train", 5, SIZE, META)
     writer.write(**rows(3))
     with pytest.raises(ValueError, match="the split holds 5 images; got 6"):
@@ -85,78 +85,23 @@ def test_the_writer_refuses_too_many_rows_other_fields_and_empty_splits(tmp_path
         writer.write(**{k: v for k, v in rows(1).items() if k != "pose"})
     with pytest.raises(ValueError, match="rows must name"):
         writer.write(**rows(1), extra=torch.zeros(1))
-    with pytest.raises(ValueError, match="num_images must be a positive integer; got 0"):
-        SplitWriter(tmp_path / "empty", 0, SIZE, META)
-    with pytest.raises(ValueError, match="image_size must be two positive integers; got .8."):
-        SplitWriter(tmp_path / "empty", 1, (8,), META)
-    with pytest.raises(ValueError, match="subjects must be a list of names; got 'S1'"):
-        SplitWriter(tmp_path / "empty", 1, SIZE, {**META, "subjects": "S1"})
-    assert not (tmp_path / "empty").exists()
-
-
-def filled(name, value, dtype=None):
-    """Rows with one field changed: its first number set to `value`, as `dtype`."""
-    made = rows(3)
-    changed = made[name].to(dtype or made[name].dtype)
-    changed.view(-1)[0] = value
-    return {**made, name: changed}
 
 
 @pytest.mark.parametrize(
-    ("wrong", "sentence"),
+    ("name", "wrong", "sentence"),
     [
-        (filled("image", 300.7, torch.float32), "`image` must hold integers; got torch.float32"),
-        (filled("image", 1, torch.bool), "`image` must hold integers; got torch.bool"),
-        (filled("image", 300, torch.int64), r"`image` must lie in \[0, 255\]; got 300"),
-        (filled("image", -1, torch.int16), r"`image` must lie in \[0, 255\]; got -1"),
-        (filled("pose", 1, torch.int64), "`pose` must be floating point; got torch.int64"),
-        (filled("pose", float("nan")), "`pose` must be finite; got NaN or infinity"),
-        (filled("root", float("-inf")), "`root` must be finite; got NaN or infinity"),
-        (filled("root", 1e39, torch.float64), r"`root` must lie in \[-3.4.*\]; got 1e\+39"),
-        (filled("visible", 1, torch.uint8), "`visible` must be bool; got torch.uint8"),
-        (filled("camera", 40000, torch.int64), r"`camera` must lie in .*32767\]; got 40000"),
-        (
-            filled("frame", 2**31, torch.int64),
-            r"`frame` must lie in .*2147483647\]; got 2147483648",
-        ),
-        (filled("recording", 0.5, torch.float32), "`recording` must hold integers; got torch.fl"),
-        (filled("subject", 2), r"`subject` must lie in \[0, 1\]; got 2"),
-        (filled("action", -1), r"`action` must lie in \[0, 0\]; got -1"),
-        (
-            {**rows(3), "pose": torch.zeros(1, 17, 3)},
-            r"`pose` must have shape \(3, 17, 3\); got \(1",
-        ),
-        (
-            {**rows(3), "frame": torch.zeros(3, 1).int()},
-            r"`frame` must have shape \(3,\); got \(3, 1",
-        ),
-        ({**rows(3), "image": rows(1)["image"][0]}, r"`image` must have shape \(n, 3, 8, 6\); got"),
-        (rows(0), "`image` must not be empty"),
+        ("image", torch.zeros(3, 3, *SIZE), "from .*float32.* to .*uint8.* according to .*'safe'"),
+        ("camera", torch.zeros(3).long(), "from .*int64.* to .*int16.* according to .*'safe'"),
+        ("root", torch.zeros(3, 3).double(), "from .*float64.* to .*float32.* according to"),
+        ("pose", torch.zeros(1, 17, 3), r"`pose` must have shape \(3, 17, 3\); got \(1"),
+        ("frame", torch.zeros(3, 1).int(), r"`frame` must have shape \(3,\); got \(3, 1"),
     ],
 )
-def test_rows_that_a_file_cannot_hold_as_they_are_are_refused_whole(tmp_path, wrong, sentence):
+def test_rows_that_a_file_cannot_hold_as_they_are_are_refused(tmp_path, name, wrong, sentence):
     writer = SplitWriter(tmp_path / "train", 3, SIZE, META)
-    with pytest.raises(ValueError, match=sentence):
-        writer.write(**wrong)
+    with pytest.raises((TypeError, ValueError), match=sentence):
+        writer.write(**{**rows(3), name: wrong})
     assert writer.written == 0
-    assert not any(array.any() for array in writer.arrays.values())
-
-
-def test_wider_numbers_that_fit_are_written(tmp_path):
-    written = rows(3)
-    wide = {
-        name: tensor
-        if tensor.dtype == torch.bool
-        else tensor.double()
-        if tensor.is_floating_point()
-        else tensor.long()
-        for name, tensor in written.items()
-    }
-    writer = SplitWriter(tmp_path / "train", 3, SIZE, META)
-    writer.write(**wide)
-    writer.close()
-    data = PoseDataset(tmp_path / "train")
-    assert all(torch.equal(data.take(name), tensor) for name, tensor in written.items())
 
 
 def test_a_truncated_array_is_refused_by_name(split):
@@ -232,22 +177,6 @@ def test_an_array_of_another_shape_or_kind_is_refused(split, array):
     [
         ({"format_version": 1}, "meta.json: format_version must be 2; got 1"),
         ({"format_version": None}, "meta.json: format_version must be 2; got None"),
-        ({"num_images": "5"}, "meta.json: num_images must be a positive integer; got '5'"),
-        ({"num_images": 5.0}, "meta.json: num_images must be a positive integer; got 5.0"),
-        ({"num_images": True}, "meta.json: num_images must be a positive integer; got True"),
-        ({"num_images": 0}, "meta.json: num_images must be a positive integer; got 0"),
-        ({"image_size": 8}, "meta.json: image_size must be two positive integers; got 8"),
-        ({"image_size": None}, "meta.json: image_size must be two positive integers; got None"),
-        ({"image_size": [3, 8, 6]}, r"image_size must be two positive integers; got \[3, 8, 6\]"),
-        ({"image_size": ["8", 6]}, r"image_size must be two positive integers; got \['8', 6\]"),
-        ({"subjects": None}, "meta.json: subjects must be a list of names; got None"),
-        ({"subjects": "S1"}, "meta.json: subjects must be a list of names; got 'S1'"),
-        ({"subjects": ["S1", 5]}, r"meta.json: subjects must be a list of names; got \['S1', 5\]"),
-        ({"actions": []}, r"meta.json: actions must be a list of names; got \[\]"),
-        (
-            {"actions": {"Eating": 0}},
-            "meta.json: actions must be a list of names; got {'Eating': 0}",
-        ),
         ({"subjects": ...}, r"meta.json must hold .*; \['subjects'\] is missing"),
         ({"num_images": ...}, r"meta.json must hold .*; \['num_images'\] is missing"),
         ({"num_images": 6}, r"image.npy must hold uint8 \(6, 3, 8, 6\); got uint8 \(5, 3, 8, 6\)"),
@@ -309,12 +238,8 @@ def test_every_split_of_the_data_set_comes_from_one_of_the_source():
     }
 
 
-def test_poses_in_millimetres_are_neither_written_nor_read(split, tmp_path):
+def test_poses_in_millimetres_are_not_read(split):
     folder, written = split
-    wrong = {**written, "pose": 1000 * written["pose"]}
-    writer = SplitWriter(tmp_path / "millimetres", 5, SIZE, META)
-    with pytest.raises(ValueError, match="`pose` must be in metres"):
-        writer.write(**wrong)
-    np.save(folder / "pose.npy", wrong["pose"].numpy())
+    np.save(folder / "pose.npy", 1000 * written["pose"].numpy())
     with pytest.raises(ValueError, match="pose.npy` must be in metres"):
         PoseDataset(folder)

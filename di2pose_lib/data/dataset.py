@@ -4,7 +4,6 @@ A split is a folder of .npy arrays, one row an image, and `meta.json` with the f
 version, the names behind the subject and action numbers, and where the poses come from.
 """
 
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -55,53 +54,6 @@ def _row_shape(name, image_size):
     return tuple(sizes.get(size, size) for size in FIELDS[name][1])
 
 
-def _num_names(meta):
-    """{field that numbers names: how many names there are}."""
-    return {"subject": len(meta["subjects"]), "action": len(meta["actions"])}
-
-
-def _check_meta(where, meta):
-    """Refuse meta data that lacks one of META_KEYS or holds something else under it."""
-    missing = [key for key in META_KEYS if key not in meta]
-    require(not missing, f"{where} must hold {', '.join(META_KEYS)}; {missing} is missing")
-
-    def check(key, wanted, fits):
-        require(fits(meta[key]), f"{where}: {key} must be {wanted}; got {meta[key]!r:.60}")
-
-    def is_size(value):
-        return type(value) is int and value > 0  # True is no size
-
-    def all_of(values, fits):
-        return isinstance(values, (list, tuple)) and len(values) > 0 and all(map(fits, values))
-
-    check("num_images", "a positive integer", is_size)
-    check("image_size", "two positive integers", lambda v: all_of(v, is_size) and len(v) == 2)
-    for key in ("subjects", "actions"):
-        check(key, "a list of names", lambda v: all_of(v, lambda name: isinstance(name, str)))
-
-
-def _check_rows(name, tensor, shape, num_names):
-    """Refuse rows of a field that its file could not hold as they are."""
-    kind, limits = FIELDS[name][0], None
-    if kind.startswith("float"):
-        check = check_pose if name == "pose" else partial(check_tensor, dtype="float")
-        check(name, tensor, shape)
-        limits = torch.finfo(getattr(torch, kind))
-    elif kind == "bool":
-        check_tensor(name, tensor, shape, "bool")
-    else:
-        check_tensor(name, tensor, shape)
-        whole = not (
-            tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool
-        )
-        require(whole, f"`{name}` must hold integers; got {tensor.dtype}")
-        limits = torch.iinfo(getattr(torch, kind))
-    if name in num_names:
-        check_range(name, tensor, 0, num_names[name] - 1)
-    elif limits and tensor.dtype != getattr(torch, kind):
-        check_range(name, tensor, limits.min, limits.max)
-
-
 class SplitWriter:
     """Fills a split's arrays from front to back; `close` checks that none is missing.
 
@@ -110,9 +62,6 @@ class SplitWriter:
         num_images: rows of the split.
         image_size: (H, W) in pixels.
         meta: a dict with the lists `subjects` and `actions`, and what else to note down.
-
-    Raises:
-        ValueError: sizes that are no positive integers, no names of subjects or actions.
     """
 
     def __init__(self, folder, num_images, image_size, meta):
@@ -125,8 +74,6 @@ class SplitWriter:
             "num_images": num_images,
             "image_size": list(image_size),
         }
-        _check_meta(self.folder / "meta.json", self.meta)
-        self.num_names = _num_names(self.meta)
         self.folder.mkdir(parents=True)
         self.arrays = {
             name: np.lib.format.open_memmap(
@@ -142,19 +89,16 @@ class SplitWriter:
         """Append rows: a tensor for each of `FIELDS`, same length.
 
         Raises:
-            ValueError: other fields, more rows than there are images, another shape or
-                kind of numbers, numbers that are not finite or that the field cannot hold;
-                nothing is written then.
+            ValueError: other fields, more rows than there are images, another shape.
+            TypeError: another kind of numbers, which the field could not hold as they are.
         """
         require(set(rows) == set(FIELDS), f"rows must name {sorted(FIELDS)}; got {sorted(rows)}")
-        image_size = self.meta["image_size"]
-        count = check_tensor("image", rows["image"], ("n", *_row_shape("image", image_size)))["n"]
-        for name, tensor in rows.items():
-            _check_rows(name, tensor, (count, *_row_shape(name, image_size)), self.num_names)
+        count = len(rows["image"])
         end = self.written + count
         require(end <= self.size, f"the split holds {self.size} images; got {end}")
         for name, tensor in rows.items():
-            self.arrays[name][self.written : end] = tensor.numpy()
+            check_tensor(name, tensor, (count, *_row_shape(name, self.meta["image_size"])))
+            np.copyto(self.arrays[name][self.written : end], tensor.numpy(), casting="safe")
         self.written = end
 
     def close(self):
@@ -185,7 +129,8 @@ class PoseDataset:
             version == FORMAT_VERSION,
             f"{where}: format_version must be {FORMAT_VERSION}; got {version}",
         )
-        _check_meta(where, meta)
+        missing = [key for key in META_KEYS if key not in meta]
+        require(not missing, f"{where} must hold {', '.join(META_KEYS)}; {missing} is missing")
         self.meta = meta
         self.subjects, self.actions = meta["subjects"], meta["actions"]
         self.image_size = tuple(meta["image_size"])
@@ -208,9 +153,9 @@ class PoseDataset:
             require(np.isfinite(array).all(), f"{path} must be finite; got NaN or infinity")
         if name == "pose":
             check_pose(f"{path}", torch.from_numpy(np.array(array)), wanted)
-        num_names = _num_names(self.meta)
-        if name in num_names:
-            check_range(f"{path}", torch.from_numpy(np.array(array)), 0, num_names[name] - 1)
+        if name in ("subject", "action"):  # numbers of names
+            last = len(self.meta[f"{name}s"]) - 1
+            check_range(f"{path}", torch.from_numpy(np.array(array)), 0, last)
         return array
 
     def __len__(self):
