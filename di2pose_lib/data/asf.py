@@ -10,6 +10,8 @@ alone that are needed. Lengths count in the file's own unit, which is the BVH fi
 What follows a # is a comment.
 """
 
+import re
+
 import torch
 
 from di2pose_lib.base.checks import require
@@ -37,73 +39,44 @@ def read_asf(path):
 
     Raises:
         ValueError: unreadable or malformed file, another unit, one of these bones missing or
-            of no length; one sentence with the file, the line, the wanted and the got.
+            of no length; one sentence with the file, the wanted and the got.
     """
-    lines = bvh.read_text_lines(path)
-    section, unit, bones, entries = "", None, {}, None  # entries: of the open bone
-    for line, text in enumerate(lines, start=1):
-        where = f"{path}, line {line}"
-        keyword, *values = text.partition("#")[0].split() or [""]
-        if keyword.startswith(":"):
-            require(entries is None, f"{where}: wanted 'end' of a bone; got {bvh.show(keyword)}")
-            section = keyword
-        elif (section, keyword) == (":units", "length"):
-            (unit,) = _numbers(path, line, "length", values, 1)
-            require(
-                abs(unit * INCHES_PER_UNIT - 1) < 1e-6,
-                f"{where}: wanted the length unit 0.45 of the BVH files; got {unit:g}",
-            )
-        elif section == ":bonedata" and keyword == "begin":
-            require(entries is None, f"{where}: wanted 'end' of the bone before; got 'begin'")
-            entries = {}
-        elif section == ":bonedata" and keyword == "end":
-            require(entries is not None, f"{where}: wanted 'begin' of a bone; got 'end'")
-            name = _name(path, line, entries)
-            if name in BONES:
-                require(name not in bones, f"{where}: wanted each bone once; got {name!r} again")
-                bones[name] = _offset(path, line, entries)
-            entries = None
-        elif entries is not None:
-            entries[keyword] = (line, values)
-    where = f"{path}, line {len(lines)}"
-    require(entries is None, f"{where}: wanted 'end' of a bone; got the end of the file")
-    require(unit is not None, f"{where}: wanted a 'length' under ':units'; got none in the file")
-    for name in BONES:
-        require(name in bones, f"{where}: wanted a bone named {name!r}; got none in the file")
+    text = "\n".join(line.partition("#")[0] for line in bvh.read_text_lines(path))
+    unit = re.search(r"^:units\b[^:]*^\s*length[ \t]+(\S+)[ \t]*$", text, re.M)
+    require(unit, f"{path} must hold a 'length' under ':units'; got none")
+    counted = bvh.parse_number(path, unit[1], "length")
+    require(
+        abs(counted * INCHES_PER_UNIT - 1) < 1e-6,
+        f"{path} must count in the length unit 0.45 of the BVH files; got {counted:g}",
+    )
+    bones = {}
+    for block in re.split(r"^\s*begin\s*$", text, flags=re.M)[1:]:
+        block, *ended = re.split(r"^\s*end\s*$", block, maxsplit=1, flags=re.M)
+        require(ended, f"{path} must hold an 'end' for each 'begin'; got none after {block!r:.60}")
+        entries = {words[0]: words[1:] for words in map(str.split, block.split("\n")) if words}
+        name = " ".join(entries.get("name", ()))
+        if name in BONES:
+            require(name not in bones, f"{path} must hold each bone once; got {name!r} again")
+            bones[name] = _offset(f"{path}, bone {name!r}", entries)
+    missing = [name for name in BONES if name not in bones]
+    require(not missing, f"{path} must hold the bones {', '.join(BONES)}; got no {missing}")
     return bones
 
 
-def _entry(path, end_line, entries, keyword):
-    """(line, values) of a bone's entry, of its {keyword: (line, values)}."""
-    require(
-        keyword in entries, f"{path}, line {end_line}: wanted a {keyword!r} before 'end'; got none"
-    )
-    return entries[keyword]
+def _offset(where, entries):
+    """Direction × length of a bone, float64 (3,), of its {keyword: words}."""
 
+    def numbers(keyword, count):
+        words = entries.get(keyword, ())
+        require(
+            len(words) == count,
+            f"{where}: wanted {count} number(s) after {keyword!r}; got {len(words)}",
+        )
+        return [bvh.parse_number(where, word, keyword) for word in words]
 
-def _name(path, end_line, entries):
-    line, values = _entry(path, end_line, entries, "name")
-    require(len(values) == 1, f"{path}, line {line}: wanted one name; got {len(values)}")
-    return values[0]
-
-
-def _offset(path, end_line, entries):
-    """Direction × length of a bone, float64 (3,)."""
-    line, words = _entry(path, end_line, entries, "direction")
-    direction = torch.tensor(_numbers(path, line, "direction", words, 3), dtype=torch.float64)
+    direction = torch.tensor(numbers("direction", 3), dtype=torch.float64)
     norm = direction.norm().item()
-    require(
-        abs(norm - 1) < 1e-3, f"{path}, line {line}: wanted a unit direction; got length {norm:g}"
-    )
-    line, words = _entry(path, end_line, entries, "length")
-    (length,) = _numbers(path, line, "length", words, 1)
-    require(length > 0, f"{path}, line {line}: wanted a positive length; got {length:g}")
+    require(abs(norm - 1) < 1e-3, f"{where}: wanted a unit direction; got length {norm:g}")
+    (length,) = numbers("length", 1)
+    require(length > 0, f"{where}: wanted a positive length; got {length:g}")
     return direction * length
-
-
-def _numbers(path, line, keyword, words, count):
-    require(
-        len(words) == count,
-        f"{path}, line {line}: wanted {count} number(s) after {keyword!r}; got {len(words)}",
-    )
-    return [bvh.parse_number(path, line, word, keyword) for word in words]

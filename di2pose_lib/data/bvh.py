@@ -133,15 +133,17 @@ def read_text_lines(path):
     return text.removesuffix("\n").split("\n")
 
 
-def parse_number(path, line, word, wanted):
-    """The finite float that `word` spells in plain ASCII decimals, at most 1e6 in size."""
+def parse_number(where, word, wanted):
+    """The finite float that `word` spells in plain ASCII decimals, at most 1e6 in size.
+
+    `where` names the file and the place in it, and `wanted` the number, for the message.
+    """
     spelled = _NUMBER.fullmatch(word)
-    require(spelled, f"{path}, line {line}: wanted {wanted} to be a number; got {show(word)}")
+    require(spelled, f"{where}: wanted {wanted} to be a number; got {show(word)}")
     number = float(word)
     require(
         abs(number) <= LARGEST_NUMBER,  # false for NaN, too
-        f"{path}, line {line}: wanted {wanted} to be finite and within ±{LARGEST_NUMBER:g}; "
-        f"got {show(word)}",
+        f"{where}: wanted {wanted} to be finite and within ±{LARGEST_NUMBER:g}; got {show(word)}",
     )
     return number
 
@@ -177,7 +179,7 @@ class _Words:
         numbers = []
         for _ in range(count):
             word = self.take(wanted)
-            numbers.append(parse_number(self.path, self.line, word, wanted))
+            numbers.append(parse_number(f"{self.path}, line {self.line}", word, wanted))
         return numbers
 
     def complaint(self, wanted, got):
@@ -264,7 +266,7 @@ def _read_motion(path, lines, motion_line, num_columns):
     )
     num_frames = int(word)
     line, word = header("Frame Time:")
-    frame_time = parse_number(path, line, word, "seconds after 'Frame Time:'")
+    frame_time = parse_number(f"{path}, line {line}", word, "seconds after 'Frame Time:'")
     require(
         frame_time > 0,
         f"{path}, line {line}: wanted a positive 'Frame Time:'; got {show(word)}",
@@ -301,7 +303,8 @@ def _read_rows(path, body, first_line, num_columns):
             len(row) == num_columns,
             f"{path}, line {line}: wanted {num_columns} columns in a frame; got {len(row)}",
         )
-        frames.append([parse_number(path, line, word, "a frame's channel") for word in row])
+        where = f"{path}, line {line}"
+        frames.append([parse_number(where, word, "a frame's channel") for word in row])
     return np.array(frames)
 
 
