@@ -18,7 +18,7 @@ from di2pose_lib.evaluation import estimators, inpainting, measure, step_curve
 from di2pose_lib.evaluation.advocc_search import COARSE_TO_FINE
 from di2pose_lib.evaluation.conditions import of_action
 from di2pose_lib.evaluation.result_tables import chosen, shown
-from di2pose_lib.figures.training import markdown_table
+from di2pose_lib.figures import markdown_table
 from studies import (
     ablation_runs,
     ablation_tables,

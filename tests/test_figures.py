@@ -11,7 +11,7 @@ from PIL import Image
 
 from di2pose_lib import figures
 from di2pose_lib.base.skeleton import BONES, FLIP_PAIRS, JOINT_NAMES, NUM_JOINTS
-from di2pose_lib.figures.poses import GUTTER
+from di2pose_lib.figures.pictures import GUTTER
 
 
 def generator():
@@ -231,15 +231,11 @@ def test_bars_of_two_series_stand_side_by_side_unless_each_joint_has_only_one():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: figures.pose_figure({}, "t"), "`poses` must hold 1 to 4 labels; got 0"),
+        (lambda: figures.pose_figure({}, "t"), "`poses` must hold 1 to 4 series; got 0"),
         (lambda: figures.pose_figure({"a": torch.zeros(16, 3)}, "t"), r"shape \(H, 17, 3\)"),
         (lambda: figures.pose_figure({"a": some_poses() / 0}, "t"), "finite"),
         (lambda: figures.film_figure([], "t"), "1 to 20 frames; got 0"),
         (lambda: figures.film_figure([("a", some_poses(1))] * 21, "t"), "got 21"),
-        (
-            lambda: figures.film_figure([("a", some_poses(1)), ("b", some_poses(2))], "t"),
-            "equally many poses",
-        ),
         (
             lambda: figures.film_figure(
                 [("a", some_poses(1)), ("b", some_poses(1), torch.zeros(3).byte())], "t"
@@ -249,17 +245,9 @@ def test_bars_of_two_series_stand_side_by_side_unless_each_joint_has_only_one():
         (lambda: figures.token_states(torch.tensor([8]), torch.tensor([1]), 7), "`k_s`.*got 8"),
         (lambda: figures.token_states(torch.tensor([7]), torch.tensor([7]), 7), "`k_final`.*got 7"),
         (lambda: figures.image_figure(some_images(2).float()), "`images` must be uint8"),
-        (lambda: figures.image_figure(some_images(2), titles=["a"]), "2 strings; got 1"),
-        (lambda: figures.image_figure(some_images(2), columns=0), "`columns`.*got 0"),
         (lambda: figures.image_figure(some_images(2), some_poses(3)[..., :2]), r"\(2, 17, 2\)"),
-        (
-            lambda: figures.image_figure(
-                some_images(1), some_poses(1)[..., :2], torch.ones(1, NUM_JOINTS)
-            ),
-            "`visible` must be bool",
-        ),
-        (lambda: figures.camera_figure({}, some_poses(), "t"), "1 to 4 labels; got 0"),
-        (lambda: figures.joint_bars_figure({}, "t", "mm"), "at least one series"),
+        (lambda: figures.camera_figure({}, some_poses(), "t"), "1 to 4 series; got 0"),
+        (lambda: figures.joint_bars_figure({}, "t", "mm"), "1 to 5 series; got 0"),
         (lambda: figures.joint_bars_figure({"a": torch.zeros(3)}, "t", "mm"), "17 values"),
     ],
 )

@@ -111,22 +111,13 @@ def test_markdown_table_by_hand():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: figures.history_figure([], "y", "t"), "at least one row"),
-        (lambda: figures.history_figure(HISTORY, "y", "t", ("mse",)), r"got \['mse'\]"),
         (lambda: figures.code_use_figure(torch.tensor([[4]]), 4, "t"), r"lie in \[0, 3\]; got 4"),
-        (lambda: figures.code_use_figure(torch.tensor([1]), 4, "t"), "shape"),
         (lambda: figures.token_reach_figure(torch.zeros(8, 16), "t"), "shape"),
-        (lambda: figures.chain_figure(torch.tensor([1]), {}, 4, "t"), "at least one step"),
         (
             lambda: figures.chain_figure(torch.tensor([1]), {3: torch.tensor([5])}, 4, "t"),
             r"lie in \[0, 4\]; got 5",
         ),
-        (lambda: figures.interval_bars({}, "mm", "t"), "at least one bar"),
-        (
-            lambda: figures.interval_bars({"a": {"b": (1.0, 3.0, 2.0)}}, "mm", "t"),
-            r"low ≤ high; got 1.0 \[3.0, 2.0\] for b",
-        ),
-        (lambda: figures.markdown_table([], []), "at least one column"),
+        (lambda: figures.interval_bars({}, "mm", "t"), "`series` must hold 1 to 7 series; got 0"),
         (lambda: figures.markdown_table(["a", "b"], [["c"]]), "2 cells; got 1"),
     ],
 )

@@ -6,7 +6,7 @@ import pytest
 pytest.importorskip("plotly")
 
 from di2pose_lib import figures
-from di2pose_lib.figures.poses import LEFT, MIDDLE, RIGHT
+from di2pose_lib.figures.look import LEFT, MIDDLE, RIGHT
 
 CURVES = {
     "visible": [(0.25, 0.2, 0.1, 0.3), (0.5, 0.4, 0.35, 0.5), (0.75, 0.6, 0.5, 0.7)],
@@ -131,25 +131,15 @@ def test_a_sweep_of_two_methods_names_them():
 
 
 def test_what_cannot_be_drawn_is_refused():
-    with pytest.raises(ValueError, match="`curves` must hold 1 to 7 lines; got 0"):
+    with pytest.raises(ValueError, match="`curves` must hold 1 to 7 series; got 0"):
         figures.calibration_figure({}, "t")
-    with pytest.raises(ValueError, match="`curves` must hold at least one level; got none for a"):
-        figures.calibration_figure({"a": []}, "t")
-    with pytest.raises(ValueError, match="`curves` must have low ≤ high"):
-        figures.calibration_figure({"a": [(0.5, 0.5, 0.6, 0.4)]}, "t")
-    with pytest.raises(ValueError, match="`tables` must hold 1 to 4 labels; got 5"):
+    with pytest.raises(ValueError, match="`tables` must hold 1 to 4 series; got 5"):
         figures.spread_error_figure(dict.fromkeys("abcde", TABLES["visible"]), "t")
-    with pytest.raises(ValueError, match="`tables` must hold at least one joint; got none for a"):
-        figures.spread_error_figure({"a": []}, "t")
-    with pytest.raises(ValueError, match="`rows` must hold at least one row; got none"):
-        figures.sweep_figure([], "t", "x")
     with pytest.raises(ValueError, match="`rows` must have one metric; got mpjpe_mm, pa"):
         figures.sweep_figure([*ROWS, row(0.4, "one sample", 1.0, metric="pa")], "t", "x")
     with pytest.raises(ValueError, match="`rows` must have one joints; got all, visible"):
         figures.sweep_figure([*ROWS, row(0.4, "one sample", 1.0, joints="visible")], "t", "x")
     with pytest.raises(ValueError, match="`rows` must hold a level once; got 0.2 twice"):
         figures.sweep_figure([*ROWS, ROWS[0]], "t", "x")
-    with pytest.raises(ValueError, match="`rows` must have low ≤ high; got"):
-        figures.sweep_figure([row(0.0, "a", float("nan"))], "t", "x")
-    with pytest.raises(ValueError, match="`rows` must hold 1 to 7 lines; got 8"):
+    with pytest.raises(ValueError, match="`rows` must hold 1 to 7 series; got 8"):
         figures.sweep_figure([row(0.0, name, 1.0) for name in "abcdefgh"], "t", "x")

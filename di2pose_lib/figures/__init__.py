@@ -4,9 +4,6 @@ Functions take numbers and give a plotly figure with units on its axes. The room
 ground floor alone, so a figure can be drawn of anybody's numbers.
 """
 
-from di2pose_lib.figures.ablations import (
-    curve_figure,
-)
 from di2pose_lib.figures.chain import (
     fates_figure,
     joint_law_figure,
@@ -21,37 +18,32 @@ from di2pose_lib.figures.data import (
     camera_figure,
     joint_bars_figure,
 )
-from di2pose_lib.figures.failures import (
-    gallery_figure,
+from di2pose_lib.figures.errors import (
+    calibration_figure,
+    interval_bars,
+    markdown_table,
+    row_interval,
+    shown_interval,
+    spread_error_figure,
+    sweep_figure,
 )
+from di2pose_lib.figures.failures import gallery_figure
+from di2pose_lib.figures.look import LEFT, MIDDLE, RIGHT, side_colour, style
+from di2pose_lib.figures.pictures import image_figure
 from di2pose_lib.figures.poses import (
-    LEFT,
     MAX_FRAMES,
-    MIDDLE,
-    RIGHT,
     TOKEN_STATES,
     film_figure,
-    image_figure,
     pose_figure,
     scene_of,
-    side_colour,
-    style,
     token_states,
 )
 from di2pose_lib.figures.training import (
     chain_figure,
     code_use_figure,
+    curve_figure,
     history_figure,
-    interval_bars,
-    markdown_table,
-    row_interval,
-    shown_interval,
     token_reach_figure,
-)
-from di2pose_lib.figures.uncertainty import (
-    calibration_figure,
-    spread_error_figure,
-    sweep_figure,
 )
 
 __all__ = [

@@ -1,24 +1,22 @@
-"""Figures of the occlude-and-replace chain: its rates, its matrices, what it does to tokens.
-
-Each function returns a plotly figure of fixed size, the same for the same input. Only
-modules of figures import plotly, so the library's core runs without it.
-"""
+"""Figures of the occlude-and-replace chain: its rates, its matrices, what it does to tokens."""
 
 import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from di2pose_lib.base.checks import check_range, check_tensor, require
-from di2pose_lib.base.skeleton import BONES, NUM_JOINTS
+from di2pose_lib.base.checks import check_range
+from di2pose_lib.base.skeleton import BONES
+from di2pose_lib.figures.look import bone_lines, controls, looks, steps_of, style
 
 FATES = ("clean", "replaced", "Occ")
 COLOURS = ("#0072B2", "#E69F00", "#555555")  # told apart by colour-blind readers too
-LAYOUT = {
-    "template": "plotly_white",
-    "width": 820,
-    "height": 400,
-    "margin": {"l": 70, "r": 20, "t": 50, "b": 60},
-}
+
+
+def _styled(figure, x, y, height=400, **layout):
+    """The common look without a title; `y` stands beside the first of several panels."""
+    figure.update_yaxes(title_text=y, col=1 if "xaxis2" in figure.layout else None)
+    own = {"margin": {"l": 70, "r": 20, "t": 50, "b": 60}, **layout}
+    return style(figure, "", x, width=820, height=height, **own)
 
 
 def schedule_figure(schedule):
@@ -51,11 +49,9 @@ def schedule_figure(schedule):
                 col=column,
                 row=1,
             )
-    figure.update_xaxes(title_text="step s")
     figure.update_xaxes(range=[-0.02 * schedule.num_steps, 1.02 * schedule.num_steps])
     figure.update_yaxes(range=[-0.02, 1.02])
-    figure.update_yaxes(title_text="probability", col=1)
-    return figure.update_layout(LAYOUT)
+    return _styled(figure, "step s", "probability")
 
 
 def matrices_figure(matrices, x_title="from: token before", y_title="to: token after"):
@@ -64,18 +60,13 @@ def matrices_figure(matrices, x_title="from: token before", y_title="to: token a
     Args:
         matrices: dict from title to float (C + 1, C + 1); row and column C are Occ.
         x_title, y_title: what the columns and the rows stand for.
-
-    Raises:
-        ValueError: no matrices, or one that is not of the first's size.
     """
-    require(len(matrices) > 0, "`matrices` must not be empty")
     size = len(next(iter(matrices.values())))
     states = [str(code) for code in range(size - 1)] + ["Occ"]
     figure = make_subplots(
         cols=len(matrices), subplot_titles=tuple(matrices), horizontal_spacing=0.06
     )
-    for column, (title, matrix) in enumerate(matrices.items(), start=1):
-        check_tensor(f"matrices[{title!r}]", matrix, (size, size), "float")
+    for column, matrix in enumerate(matrices.values(), start=1):
         figure.add_heatmap(
             x=states,
             y=states,
@@ -86,19 +77,11 @@ def matrices_figure(matrices, x_title="from: token before", y_title="to: token a
             col=column,
             row=1,
         )
-    figure.update_xaxes(title_text=x_title, type="category", constrain="domain")
+    figure.update_xaxes(type="category", constrain="domain")
     figure.update_yaxes(type="category", autorange="reversed")
-    figure.update_yaxes(title_text=y_title, col=1)
-    figure.update_layout(LAYOUT)
-    return figure.update_layout(
-        height=340,
-        coloraxis={
-            "colorscale": "Blues",
-            "cmin": 0,
-            "cmax": 1,
-            "colorbar": {"title": {"text": "probability"}},
-        },
-    )
+    colours = {"colorscale": "Blues", "cmin": 0, "cmax": 1}
+    colours["colorbar"] = {"title": {"text": "probability"}}
+    return _styled(figure, x_title, y_title, height=340, coloraxis=colours)
 
 
 def fates_figure(fates):
@@ -108,28 +91,21 @@ def fates_figure(fates):
         fates: int64 (N, S + 1), index into FATES: 0 clean, 1 replaced, 2 Occ.
 
     Raises:
-        ValueError: another shape or dtype, or a value outside [0, 2].
+        ValueError: a value outside [0, 2].
     """
-    check_tensor("fates", fates, ("N", "S + 1"), "int64")
     check_range("fates", fates, 0, len(FATES) - 1)
-    edges = np.arange(len(FATES) + 1) / len(FATES)
     figure = go.Figure(
         go.Heatmap(
             z=fates.numpy().astype(np.uint8),
             zmin=-0.5,
             zmax=len(FATES) - 0.5,
-            colorscale=[
-                [edge, colour]
-                for low, high, colour in zip(edges[:-1], edges[1:], COLOURS, strict=True)
-                for edge in (low, high)
-            ],
+            colorscale=steps_of(COLOURS),
             colorbar={"tickvals": list(range(len(FATES))), "ticktext": list(FATES)},
             hovertemplate="step %{x}, token %{y}<extra></extra>",
         )
     )
-    figure.update_xaxes(title_text="step s")
-    figure.update_yaxes(title_text="token of the pose", autorange="reversed")
-    return figure.update_layout(LAYOUT)
+    figure.update_yaxes(autorange="reversed")
+    return _styled(figure, "step s", "token of the pose")
 
 
 def shares_figure(expected, measured):
@@ -138,12 +114,7 @@ def shares_figure(expected, measured):
     Args:
         expected: float (S + 1, 3), in the order of FATES: drawn as lines.
         measured: float (S + 1, 3): drawn as points, every fifth step.
-
-    Raises:
-        ValueError: another shape or dtype, or the two differ in shape.
     """
-    check_tensor("expected", expected, ("S + 1", len(FATES)), "float")
-    check_tensor("measured", measured, tuple(expected.shape), "float")
     steps = np.arange(len(expected))
     figure = go.Figure()
     for column, (fate, colour) in enumerate(zip(FATES, COLOURS, strict=True)):
@@ -158,9 +129,9 @@ def shares_figure(expected, measured):
             marker={"color": colour, "size": 8, "symbol": "circle-open"},
         )
     last = len(expected) - 1
-    figure.update_xaxes(title_text="step s", range=[-0.02 * last, 1.02 * last])
-    figure.update_yaxes(title_text="share of tokens", range=[-0.02, 1.02])
-    return figure.update_layout(LAYOUT)
+    figure.update_xaxes(range=[-0.02 * last, 1.02 * last])
+    figure.update_yaxes(range=[-0.02, 1.02])
+    return _styled(figure, "step s", "share of tokens")
 
 
 def pose_film_figure(films, steps):
@@ -173,15 +144,7 @@ def pose_film_figure(films, steps):
         films: dict from title to (joints, fates): float (F, 17, 2), metres, x right and
             y up; int64 (F, 16), index into FATES, in the order of `skeleton.BONES`.
         steps: F ints, the steps that the frames show.
-
-    Raises:
-        ValueError: no films, or one of another shape, dtype or range.
     """
-    require(len(films) > 0, "`films` must not be empty")
-    for title, (joints, fates) in films.items():
-        check_tensor(f"films[{title!r}] joints", joints, (len(steps), NUM_JOINTS, 2), "float")
-        check_tensor(f"films[{title!r}] fates", fates, (len(steps), len(BONES)), "int64")
-        check_range(f"films[{title!r}] fates", fates, 0, len(FATES) - 1)
     figure = make_subplots(
         cols=len(films), subplot_titles=tuple(films), horizontal_spacing=0.03, shared_yaxes=True
     )
@@ -200,35 +163,24 @@ def pose_film_figure(films, steps):
     figure.frames = [go.Frame(data=f, name=n) for f, n in zip(frames, names, strict=True)]
     everything = np.concatenate([joints.numpy().reshape(-1, 2) for joints, _ in films.values()])
     low, high = everything.min(axis=0) - 0.1, everything.max(axis=0) + 0.1
-    figure.update_xaxes(title_text="x (m)", range=[low[0], high[0]], constrain="domain")
+    figure.update_xaxes(range=[low[0], high[0]], constrain="domain")
     figure.update_yaxes(range=[low[1], high[1]], scaleanchor="x", constrain="domain")
-    figure.update_yaxes(title_text="y (m)", col=1)
-    figure.update_layout(LAYOUT)
-    return figure.update_layout(
+    return _styled(
+        figure,
+        "x (m)",
+        "y (m)",
         height=500,
         margin={"l": 70, "r": 20, "t": 90, "b": 150},
         legend={"orientation": "h", "x": 0, "y": 1.14, "yanchor": "bottom"},
-        sliders=[{"steps": [_show(name) for name in names], "x": 0.12, "len": 0.88, "y": -0.16}],
-        updatemenus=[
-            {
-                "type": "buttons",
-                "x": 0,
-                "xanchor": "left",
-                "y": -0.22,
-                "yanchor": "top",
-                "buttons": [{**_show(None, milliseconds=400), "label": "▶ Play"}],
-            }
-        ],
+        **controls(names, -0.14),
     )
 
 
 def _bones_of_one_fate(joints, fates, fate):
     """Trace of the bones of joints (17, 2) whose token has one fate; a gap between any two."""
-    ends = joints[np.array(BONES)[fates == fate]]  # (n, 2, 2)
-    gaps = np.full_like(ends[:, :1], np.nan)
-    lines = np.concatenate([ends, gaps], axis=1).reshape(-1, 2)
+    lines = bone_lines(joints[None], np.array(BONES)[fates == fate])
     # one gap in front keeps a fate without bones in the legend
-    x, y = np.concatenate([np.full((1, 2), np.nan), lines]).T
+    x, y = np.concatenate([np.full((2, 1), np.nan), lines], axis=1)
     width, dash = [(5, "solid"), (4, "solid"), (2, "dot")][fate]
     return {
         "x": x,
@@ -239,30 +191,17 @@ def _bones_of_one_fate(joints, fates, fate):
     }
 
 
-def _show(name, milliseconds=0):
-    """A control that shows one frame, or with None plays all."""
-    timing = {"frame": {"duration": milliseconds, "redraw": False}, "transition": {"duration": 0}}
-    names = None if name is None else [name]
-    return {"label": name, "method": "animate", "args": [names, {"mode": "immediate", **timing}]}
-
-
 def terms_figure(terms):
     """The bound's terms, step by step.
 
     Args:
         terms: list of floats, nats ≥ 0; the first is that of step 1.
-
-    Raises:
-        ValueError: no terms, or a negative one.
     """
-    fits = len(terms) > 0 and all(term >= 0 for term in terms)
-    require(fits, f"`terms` must be at least one number ≥ 0; got {terms}")
     text = [f"{term:.3f}" for term in terms]
     x = [str(step) for step in range(1, len(terms) + 1)]
     figure = go.Figure(go.Bar(x=x, y=terms, text=text, marker_color=COLOURS[0]))
-    figure.update_xaxes(title_text="step s", type="category")
-    figure.update_yaxes(title_text="term of the bound, nats")
-    return figure.update_layout(LAYOUT)
+    figure.update_xaxes(type="category")
+    return _styled(figure, "step s", "term of the bound, nats")
 
 
 def joint_law_figure(counts, distances):
@@ -273,17 +212,9 @@ def joint_law_figure(counts, distances):
     Args:
         counts: list of ints, numbers of steps.
         distances: dict from chain to list of floats > 0, total variation, one for each count.
-
-    Raises:
-        ValueError: no chain, lists of different lengths, or a distance outside (0, 1].
     """
-    require(len(distances) > 0, "`distances` must hold at least one chain; got none")
     figure = go.Figure()
-    for (name, values), colour in zip(distances.items(), COLOURS, strict=False):
-        require(
-            len(values) == len(counts) and all(0 < value <= 1 for value in values),
-            f"distances of `{name}` must be {len(counts)} numbers in (0, 1]; got {values}",
-        )
+    for name, values, colour in looks("distances", distances, COLOURS):
         figure.add_scatter(x=counts, y=values, name=name, mode="lines+markers", line_color=colour)
     first = next(iter(distances.values()))[0]
     figure.add_scatter(
@@ -293,10 +224,10 @@ def joint_law_figure(counts, distances):
         mode="lines",
         line={"color": "#999999", "dash": "dot"},
     )
-    figure.update_xaxes(title_text="reverse steps", type="log", tickvals=counts)
-    figure.update_yaxes(title_text="total variation to the joint law", type="log")
-    figure.update_yaxes(tickvals=[digit / 10**k for k in range(5) for digit in (1, 2, 5)])
-    return figure.update_layout(LAYOUT)
+    figure.update_xaxes(type="log", tickvals=counts)
+    ticks = [digit / 10**k for k in range(5) for digit in (1, 2, 5)]
+    figure.update_yaxes(type="log", tickvals=ticks)
+    return _styled(figure, "reverse steps", "total variation to the joint law")
 
 
 def waiting_figure(calls, shares, expected):
@@ -306,19 +237,10 @@ def waiting_figure(calls, shares, expected):
         calls: list of ints, numbers of calls.
         shares: dict from sampler to list of floats, one for each number of calls: bars.
         expected: list of floats, the chain's own share at the step of the last call: marks.
-
-    Raises:
-        ValueError: lists of different lengths, or a share outside [0, 1].
     """
     x = [str(count) for count in calls]
-    colours = (COLOURS[0], COLOURS[1])
     figure = go.Figure()
-    for name, values in {**shares, "expected": expected}.items():
-        require(
-            len(values) == len(calls) and all(0 <= value <= 1 for value in values),
-            f"shares of `{name}` must be {len(calls)} numbers in [0, 1]; got {values}",
-        )
-    for (name, values), colour in zip(shares.items(), colours, strict=True):
+    for name, values, colour in looks("shares", shares, COLOURS):
         text = [f"{value:.1%}" for value in values]
         figure.add_bar(
             x=x, y=values, name=name, marker_color=colour, text=text, textposition="outside"
@@ -330,6 +252,6 @@ def waiting_figure(calls, shares, expected):
         mode="markers",
         marker={"color": "#000000", "size": 60, "symbol": "line-ew-open", "line_width": 3},
     )
-    figure.update_xaxes(title_text="calls of the denoiser", type="category")
-    figure.update_yaxes(title_text="share of tokens still Occ", range=[0, 1])
-    return figure.update_layout(LAYOUT)
+    figure.update_xaxes(type="category")
+    figure.update_yaxes(range=[0, 1])
+    return _styled(figure, "calls of the denoiser", "share of tokens still Occ")

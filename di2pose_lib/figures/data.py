@@ -5,7 +5,8 @@ import plotly.graph_objects as go
 
 from di2pose_lib.base.checks import check_tensor, require
 from di2pose_lib.base.skeleton import BONES, JOINT_NAMES, NUM_JOINTS
-from di2pose_lib.figures.poses import INK, PALETTE, scene_of, side_colour, style
+from di2pose_lib.figures.look import HIDDEN, INK, INSIDE, PALETTE, looks, side_colour, style
+from di2pose_lib.figures.poses import scene_of
 
 _SYMBOLS = ("circle", "square", "diamond", "cross")
 
@@ -21,23 +22,16 @@ def camera_figure(positions, joints, title):
     Raises:
         ValueError: no cameras, more than four labels, wrong shapes or NaN.
     """
-    wanted = len(_SYMBOLS)
-    require(
-        1 <= len(positions) <= wanted,
-        f"`positions` must hold 1 to {wanted} labels; got {len(positions)}",
-    )
     check_tensor("joints", joints, (NUM_JOINTS, 3), "float")
     joints = joints.cpu().float().numpy()
     figure = go.Figure()
     for parent, child in BONES:
         x, y, z = joints[[parent, child]].T
         line = {"color": side_colour(child), "width": 5}
-        hidden = {"showlegend": False, "hoverinfo": "skip"}
-        figure.add_scatter3d(x=x, y=y, z=z, mode="lines", line=line, **hidden)
+        figure.add_scatter3d(x=x, y=y, z=z, mode="lines", line=line, **HIDDEN)
     everything = [joints]
-    for colour, symbol, (label, centres) in zip(
-        PALETTE[2:], _SYMBOLS, positions.items(), strict=False
-    ):
+    kinds = list(zip(PALETTE[2:], _SYMBOLS, strict=False))
+    for label, centres, (colour, symbol) in looks("positions", positions, kinds):
         check_tensor("positions", centres, ("n", 3), "float")
         centres = centres.cpu().float().numpy()
         everything.append(centres)
@@ -56,12 +50,9 @@ def camera_figure(positions, joints, title):
         )
     titles = ("world x (m)", "world y (m)", "world z, up (m)")
     eye = {"x": 0.55, "y": -1.2, "z": 0.75}
-    figure.update_layout(
-        scene=scene_of(np.concatenate(everything), titles, eye),
-        margin={"l": 0, "r": 0, "t": 50, "b": 0},
-        legend={"x": 0.99, "xanchor": "right", "y": 0.98},
-    )
-    return style(figure, title, height=520)
+    scene = scene_of(np.concatenate(everything), titles, eye)
+    margin = {"l": 0, "r": 0, "t": 50, "b": 0}
+    return style(figure, title, height=520, scene=scene, margin=margin, **INSIDE)
 
 
 def joint_bars_figure(series, title, y_title):
@@ -75,10 +66,9 @@ def joint_bars_figure(series, title, y_title):
     Raises:
         ValueError: no series, or one without a value for each joint.
     """
-    require(len(series) > 0, "`series` must hold at least one series; got none")
     figure = go.Figure()
     drawn = np.zeros(NUM_JOINTS)
-    for colour, (label, values) in zip(PALETTE[2:], series.items(), strict=False):
+    for label, values, colour in looks("series", series, PALETTE[2:]):
         values = np.asarray(values, dtype=np.float32)
         require(
             values.shape == (NUM_JOINTS,),
@@ -92,11 +82,15 @@ def joint_bars_figure(series, title, y_title):
             marker_color=colour,
             hovertemplate="%{x}, " + label + ": %{y:.2f}<extra></extra>",
         )
-    figure.update_xaxes(tickangle=-40, title_text="joint", tickfont={"color": INK})
-    figure.update_yaxes(title_text=y_title, rangemode="tozero")
-    figure.update_layout(
+    figure.update_xaxes(tickangle=-40, tickfont={"color": INK})
+    figure.update_yaxes(rangemode="tozero")
+    return style(
+        figure,
+        title,
+        "joint",
+        y_title,
+        height=430,
         barmode="group" if drawn.max() > 1 else "overlay",  # side by side where they must
         legend={"orientation": "h", "y": 1.08, "x": 0},
         margin={"b": 105},
     )
-    return style(figure, title, height=430)

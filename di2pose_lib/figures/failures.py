@@ -1,7 +1,6 @@
 """A gallery of wrong poses: each picture with its true and its predicted skeleton.
 
-One plotly figure in the look of `figures`: fixed size, small, the same bytes each time. All
-skeletons have one scale, which a bar tells, so that a large error looks large.
+All skeletons have one scale, which a bar tells, so that a large error looks large.
 """
 
 import numpy as np
@@ -11,16 +10,8 @@ import torch
 from di2pose_lib.base.checks import check_tensor, require
 from di2pose_lib.base.metrics import joint_errors_mm
 from di2pose_lib.base.skeleton import JOINT_NAMES, NUM_JOINTS
-from di2pose_lib.figures.poses import (
-    INK,
-    LEFT,
-    MIDDLE,
-    RIGHT,
-    WIDTH,
-    png_data_uri,
-    side_colour,
-    style,
-)
+from di2pose_lib.figures.look import INK, LEFT, MIDDLE, RIGHT, WIDTH, side_colour, squares, style
+from di2pose_lib.figures.pictures import png_data_uri
 
 # Pixels of the figure.
 MARGIN, ABOVE, BELOW = 10, 86, 36  # sides; title and legend; bar
@@ -59,15 +50,11 @@ def gallery_figure(images, pose_pred, pose, titles, title, columns=3):
         columns: cases in a row.
 
     Raises:
-        ValueError: shapes disagree, NaN, titles of another number, no columns or so many that
+        ValueError: shapes disagree, NaN, titles of another number, or so many columns that
             nothing fits beside the pictures.
     """
     sizes = check_tensor("images", images, ("n", 3, "h", "w"), "uint8")
     count = sizes["n"]
-    check_tensor("pose_pred", pose_pred, (count, NUM_JOINTS, 3), "float")
-    check_tensor("pose", pose, (count, NUM_JOINTS, 3), "float")
-    require(len(titles) == count, f"`titles` must be {count} strings; got {len(titles)}")
-    require(columns >= 1, f"`columns` must be at least 1; got {columns}")
     case = (WIDTH - 2 * MARGIN - (columns - 1) * GAP) / columns
     height = round(PICTURE_SHARE * case)
     picture = height * sizes["w"] / sizes["h"]
@@ -104,22 +91,24 @@ def gallery_figure(images, pose_pred, pose, titles, title, columns=3):
     bottom = corners[-1][1] + height
     figure.add_trace(_bar(scale, bottom + BELOW / 2))
     over = {"yref": "paper", "y": 1}  # the top of the first titles
-    figure.update_layout(
+    hidden = {"visible": False, "constrain": "domain", "fixedrange": True}
+    figure.update_xaxes(range=[0, WIDTH - 2 * MARGIN], **hidden)
+    figure.update_yaxes(range=[bottom + BELOW, 0], scaleanchor="x", **hidden)
+    figure.update_layout(title={"x": MARGIN / WIDTH, "y": 1, "yanchor": "top", "pad": {"t": 10}})
+    return style(
+        figure,
+        title,
+        height=round(ABOVE + bottom + BELOW),
         annotations=[
             *(_text(text, x, y, "bottom") for text, (x, y) in zip(titles, corners, strict=True)),
-            _text(_legend(), 0, 0, "bottom", 13) | over | {"yshift": 24},
+            _text(squares(_LEGEND), 0, 0, "bottom", 13) | over | {"yshift": 24},
             _text(_VIEWS, 0, 0, "bottom") | over | {"yshift": 6},
             _text(f"{BAR_M} m", BAR_M * scale + 6, bottom + BELOW / 2, "middle"),
         ],
         margin={"l": MARGIN, "r": MARGIN, "t": ABOVE, "b": 0},
-        title={"x": MARGIN / WIDTH, "y": 1, "yanchor": "top", "pad": {"t": 10}},
         showlegend=False,
         hovermode="closest",
     )
-    hidden = {"visible": False, "constrain": "domain", "fixedrange": True}
-    figure.update_xaxes(range=[0, WIDTH - 2 * MARGIN], **hidden)
-    figure.update_yaxes(range=[bottom + BELOW, 0], scaleanchor="x", **hidden)
-    return style(figure, title, WIDTH, round(ABOVE + bottom + BELOW))
 
 
 def _laid_out(poses, starts, width, height):
@@ -188,11 +177,6 @@ def _picture(image, x, y, height):
     step = height / image.shape[1]
     place = {"x0": x + step / 2, "y0": y + step / 2, "dx": step, "dy": step}
     return go.Image(source=png_data_uri(image), hoverinfo="skip", **place)
-
-
-def _legend():
-    squares = (f"<span style='color:{colour}'>■</span> {name}" for name, colour in _LEGEND.items())
-    return "   ".join(squares)
 
 
 def _text(text, x, y, anchor, size=12):

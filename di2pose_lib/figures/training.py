@@ -1,33 +1,32 @@
-"""Figures and tables of training and evaluation: curves, code use, errors with intervals.
-
-Plotly figures in the look of `figures`: fixed size, small, the same bytes each time.
-Tables are Markdown text.
-"""
+"""Figures of training: a history's curves, and what tokens and codes do."""
 
 import numpy as np
 import plotly.graph_objects as go
 import torch
 
-from di2pose_lib.base.checks import check_range, check_tensor, require
+from di2pose_lib.base.checks import check_range, check_tensor
 from di2pose_lib.base.skeleton import JOINT_NAMES, NUM_JOINTS
-from di2pose_lib.figures.poses import GRID, INK, PALETTE, style
+from di2pose_lib.figures.look import (
+    ABOVE,
+    DASHED,
+    GRID,
+    HIDDEN,
+    INK,
+    NARROW,
+    PALETTE,
+    float32,
+    looks,
+    steps_of,
+    style,
+)
 
-WIDTH, HEIGHT = 720, 400  # pixels
-MARGIN = {"l": 70, "r": 30, "t": 80, "b": 60}
 SMALL = {"font": {"size": 12, "color": INK}}  # a note in a figure
 
 
-def _styled(figure, title, x, y, height=HEIGHT):
-    """The common look, titles on both axes, and the legend between title and axes."""
-    legend = {"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom"}
-    figure.update_layout(margin=MARGIN, legend=legend)
-    figure.update_xaxes(title_text=x, automargin=True)
-    figure.update_yaxes(title_text=y, automargin=True)
-    return style(figure, title, WIDTH, height)
-
-
-def _float32(values):
-    return np.asarray(values, dtype=np.float32)
+def _styled(figure, title, x, y, height=400):
+    figure.update_xaxes(automargin=True)
+    figure.update_yaxes(automargin=True)
+    return style(figure, title, x, y, NARROW, height, **ABOVE)
 
 
 def history_figure(history, y, title, columns=("loss",), reference=None, log_y=False):
@@ -40,22 +39,13 @@ def history_figure(history, y, title, columns=("loss",), reference=None, log_y=F
         columns: those of the history's columns that are drawn, of one unit.
         reference: None or (label, value), a dashed horizontal line.
         log_y: whether the y axis is logarithmic.
-
-    Returns:
-        plotly Figure.
-
-    Raises:
-        ValueError: an empty history, or a column that it lacks.
     """
-    require(len(history) > 0, "`history` must have at least one row; got 0")
-    missing = [name for name in ("step", *columns) if name not in history[0]]
-    require(not missing, f"`columns` must be in {sorted(history[0])}; got {missing}")
     steps = np.asarray([row["step"] for row in history], dtype=np.int32)
     figure = go.Figure()
     for name, colour in zip(columns, PALETTE, strict=False):
         figure.add_scatter(
             x=steps,
-            y=_float32([row[name] for row in history]),
+            y=float32([row[name] for row in history]),
             name=name,
             mode="lines+markers",
             line={"color": colour, "width": 2},
@@ -67,7 +57,7 @@ def history_figure(history, y, title, columns=("loss",), reference=None, log_y=F
         label, value = reference
         figure.add_hline(
             y=value,
-            line={"color": INK, "dash": "dash", "width": 1},
+            line=DASHED,
             annotation={"text": label, **SMALL},
         )
     figure = _styled(figure, title, "training step", y)
@@ -84,13 +74,9 @@ def code_use_figure(tokens, num_codes, title):
         num_codes: C.
         title: of the figure.
 
-    Returns:
-        plotly Figure.
-
     Raises:
-        ValueError: another shape, or a token out of range.
+        ValueError: a token out of range.
     """
-    check_tensor("tokens", tokens, ("n", "N"), "int64")
     check_range("tokens", tokens, 0, num_codes - 1)
     counts = torch.bincount(tokens.flatten(), minlength=num_codes)
     order = counts.argsort(descending=True, stable=True)
@@ -98,7 +84,7 @@ def code_use_figure(tokens, num_codes, title):
     figure = go.Figure(
         go.Bar(
             x=np.arange(1, num_codes + 1, dtype=np.int32),
-            y=_float32(percent),
+            y=float32(percent),
             customdata=order.numpy().astype(np.int32),
             marker={"color": PALETTE[0], "line": {"width": 0}},
             hovertemplate="code %{customdata}: %{y:.2f} %<extra></extra>",
@@ -106,7 +92,7 @@ def code_use_figure(tokens, num_codes, title):
     )
     figure.add_hline(
         y=100 / num_codes,
-        line={"color": INK, "dash": "dash", "width": 1},
+        line=DASHED,
         annotation={"text": "even use", **SMALL},
     )
     figure.update_layout(bargap=0)
@@ -120,16 +106,13 @@ def token_reach_figure(movement_mm, title):
         movement_mm: mean movement of joint j when token n changes, float (N, 17), mm.
         title: of the figure.
 
-    Returns:
-        plotly Figure.
-
     Raises:
         ValueError: another shape, or a value that is not finite.
     """
     sizes = check_tensor("movement_mm", movement_mm, ("N", NUM_JOINTS), "float")
     figure = go.Figure(
         go.Heatmap(
-            z=_float32(movement_mm),
+            z=float32(movement_mm),
             x=list(JOINT_NAMES),
             y=np.arange(sizes["N"], dtype=np.int32),
             colorscale="Cividis",
@@ -156,15 +139,11 @@ def chain_figure(k_start, k_s, num_codes, title):
         plotly Figure, a row for each step.
 
     Raises:
-        ValueError: no step, another shape, or a token out of range.
+        ValueError: a token out of range.
     """
-    sizes = check_tensor("k_start", k_start, ("N",), "int64")
-    check_range("k_start", k_start, 0, num_codes - 1)
-    require(len(k_s) > 0, "`k_s` must hold at least one step; got none")
-    for tokens in k_s.values():
-        check_tensor("k_s", tokens, (sizes["N"],), "int64")
-        check_range("k_s", tokens, 0, num_codes)
     rows = torch.stack(list(k_s.values()))
+    check_range("k_start", k_start, 0, num_codes - 1)
+    check_range("k_s", rows, 0, num_codes)
     # 0 kept, 1 replaced by another code, 2 occluded
     state = (rows != k_start).int() + (rows == num_codes).int()
     shown = rows.tolist()
@@ -173,12 +152,12 @@ def chain_figure(k_start, k_s, num_codes, title):
     figure = go.Figure(
         go.Heatmap(
             z=state.numpy().astype(np.uint8),
-            x=np.arange(sizes["N"], dtype=np.int32),
+            x=np.arange(len(k_start), dtype=np.int32),
             y=[f"step {step}" for step in k_s],
             text=text,
-            texttemplate="%{text}" if sizes["N"] <= 20 else None,
+            texttemplate="%{text}" if len(k_start) <= 20 else None,
             textfont={"size": 10},
-            colorscale=[[(i + j) / 3, c] for i, c in enumerate(colours) for j in (0, 1)],
+            colorscale=steps_of(colours),
             zmin=0,
             zmax=2,
             xgap=1,
@@ -200,98 +179,61 @@ def chain_figure(k_start, k_s, num_codes, title):
     return figure.update_xaxes(showgrid=False)
 
 
-def interval_bars(series, x, title, reference=None):
-    """Horizontal bars with 95 % intervals, one colour for each series.
+def curve_figure(curves, times, title, error="one_sample_mm", label="MPJPE, mm"):
+    """Error over the number of reverse steps, a line for each way to go them.
+
+    The axis above the figure says how long these steps take in random order.
 
     Args:
-        series: {name: {category: (mean, low, high)}}; categories are drawn from the
-            top in the order in which they first occur.
-        x: title of the axis of values, with its unit.
+        curves: {way: {"steps": [...], error: [...]}}, errors in mm.
+        times: {pictures at once: {steps: ms per pose}}, as `step_choice.times_per_pose` gives
+            them, with every number of steps of the curves.
         title: of the figure.
-        reference: None or (label, value), a dashed vertical line.
-
-    Returns:
-        plotly Figure.
+        error: which error of the curves is drawn.
+        label: of its axis.
 
     Raises:
-        ValueError: nothing to draw, NaN, or an interval whose ends are swapped.
+        ValueError: no curves, or more than colours.
     """
-    categories = list(dict.fromkeys(name for bars in series.values() for name in bars))
-    require(len(categories) > 0, "`series` must hold at least one bar; got none")
     figure = go.Figure()
-    for (name, bars), colour in zip(series.items(), PALETTE, strict=False):
-        for category, (mean, low, high) in bars.items():
-            require(
-                low <= high and mean == mean,
-                f"`series` must have low ≤ high; got {mean} [{low}, {high}] for {category}",
-            )
-        mean, low, high = _float32(list(bars.values())).T
-        figure.add_bar(
-            orientation="h",
-            name=name,
-            y=list(bars),
-            x=mean,
-            error_x={
-                "array": high - mean,
-                "arrayminus": mean - low,
-                "color": INK,
-                "thickness": 1.2,
-                "width": 3,
-            },
-            customdata=np.stack([low, high], axis=1),
-            marker={"color": colour},
-            showlegend=len(series) > 1,
-            hovertemplate=(
-                f"%{{y}}<br>{name}: %{{x:.1f}} "
-                "[%{customdata[0]:.1f}, %{customdata[1]:.1f}]<extra></extra>"
-            ),
-        )
-    if reference is not None:
-        label, value = reference
+    for way, curve, colour in looks("curves", curves):
         figure.add_scatter(
-            x=_float32([value, value]),
-            y=[categories[0], categories[-1]],
-            name=label,
-            mode="lines",
-            line={"color": INK, "dash": "dash", "width": 1},
-            hoverinfo="skip",
-            showlegend=True,
+            x=curve["steps"],
+            y=curve[error],
+            name=way,
+            mode="lines+markers",
+            line={"color": colour},
+            hovertemplate=f"{way}<br>%{{x}} steps: %{{y:.1f}} mm<extra></extra>",
         )
-    bar_height = 10 + 14 * len(series)
-    figure = _styled(figure, title, x, "", height=140 + bar_height * len(categories))
-    figure.update_xaxes(rangemode="tozero")
-    return figure.update_yaxes(categoryarray=categories, autorange="reversed")
+    steps = next(iter(curves.values()))["steps"]
+    _add_time_axis(figure, steps, times)
+    figure.update_xaxes(type="log", tickvals=steps)
+    figure.layout.xaxis.title.text = "steps of inference"
+    legend = {"orientation": "h", "x": 0, "y": -0.25, "yanchor": "top"}
+    margin = {"t": 125, "b": 100}
+    own = {"legend": legend, "margin": margin, "title_y": 0.96}
+    return style(figure, title, y=label, width=NARROW, height=480, **own)
 
 
-def row_interval(row):
-    """(mean, low, high) of a row of evaluation.json, for `interval_bars`."""
-    return row["mean"], row["ci95_low"], row["ci95_high"]
-
-
-def shown_interval(row):
-    """A row of evaluation.json as text: "101.2 [95.0, 107.9]"."""
-    return "{:.1f} [{:.1f}, {:.1f}]".format(*row_interval(row))
-
-
-def markdown_table(columns, rows):
-    """A Markdown table; the first column is flush left, the others right.
-
-    Args:
-        columns: column titles.
-        rows: lists of cells, as many as columns; floats are shown with one digit.
-
-    Returns:
-        str.
-
-    Raises:
-        ValueError: no columns, or a row of another length.
-    """
-    require(len(columns) > 0, "`columns` must name at least one column; got none")
-    lines = [list(columns), [":--", *["--:"] * (len(columns) - 1)]]
-    for row in rows:
-        require(
-            len(row) == len(columns), f"rows must have {len(columns)} cells; got {len(row)}: {row}"
-        )
-        cells = [f"{cell:.1f}" if isinstance(cell, float) else str(cell) for cell in row]
-        lines.append([cell.replace("|", "\\|") for cell in cells])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+def _add_time_axis(figure, steps, times):
+    """Write ms per pose above the steps, a line for each number of pictures at once."""
+    lines = [
+        "<br>".join(f"{own[count]:.{0 if own[count] >= 10 else 1}f}" for own in times.values())
+        for count in steps
+    ]
+    rows = " / ".join(f"{batch} picture{'' if batch == 1 else 's at once'}" for batch in times)
+    # an axis that has no line of its own is not drawn
+    nothing = {"x": steps, "y": [None] * len(steps), **HIDDEN}
+    figure.add_scatter(xaxis="x2", mode="markers", **nothing)
+    figure.update_layout(
+        xaxis2={
+            "title": {"text": f"ms per pose in random order: {rows}"},
+            "type": "log",
+            "tickvals": steps,
+            "ticktext": lines,
+            "matches": "x",
+            "overlaying": "x",
+            "side": "top",
+            "showgrid": False,
+        }
+    )

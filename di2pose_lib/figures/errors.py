@@ -1,40 +1,80 @@
-"""Figures of uncertainty and of sweeps: calibration, spread against error, error by level.
-
-Plotly figures in the look of `figures`: fixed size, small, the same bytes each time.
-"""
+"""Figures and tables of errors: with intervals, by level, and against what the model expects."""
 
 import numpy as np
 import plotly.graph_objects as go
 
 from di2pose_lib.base.checks import require
 from di2pose_lib.base.skeleton import JOINT_NAMES
-from di2pose_lib.figures.poses import INK, LEFT, MIDDLE, PALETTE, RIGHT, side_colour, style
+from di2pose_lib.figures.look import (
+    ABOVE,
+    BELOW,
+    DASHED,
+    INK,
+    LEFT,
+    MIDDLE,
+    NARROW,
+    RIGHT,
+    float32,
+    looks,
+    side_colour,
+    squares,
+    style,
+)
 
-WIDTH, HEIGHT = 720, 480  # pixels
-MARGIN = {"l": 70, "r": 30, "t": 50, "b": 150}
 SYMBOLS = ("circle", "diamond-open", "square", "triangle-up-open")
 BAND_OPACITY = 0.2  # of a 95 % band
 
 
-def _styled(figure, title, x, y, width=WIDTH):
-    # Below the axis: long names take several lines, which would run into the title.
-    legend = {"orientation": "h", "x": 0, "y": -0.22, "yanchor": "top"}
-    figure.update_layout(margin=MARGIN, legend=legend)
-    figure.update_xaxes(title_text=x)
-    figure.update_yaxes(title_text=y)
-    return style(figure, title, width, HEIGHT)
+def _add_reference(figure, x, y, name="calibrated"):
+    """A dashed line to compare with, in the legend."""
+    line = {"mode": "lines", "line": DASHED, "hoverinfo": "skip", "showlegend": True}
+    figure.add_scatter(x=float32(x), y=y, name=name, **line)
 
 
-def _float32(values):
-    return np.asarray(values, dtype=np.float32)
+def interval_bars(series, x, title, reference=None):
+    """Horizontal bars with 95 % intervals, one colour for each series.
 
+    Args:
+        series: {name: {category: (mean, low, high)}}; categories are drawn from the
+            top in the order in which they first occur.
+        x: title of the axis of values, with its unit.
+        title: of the figure.
+        reference: None or (label, value), a dashed vertical line.
 
-def _check_intervals(name, means, lows, highs):
-    for mean, low, high in zip(means, lows, highs, strict=True):
-        require(
-            low <= high and mean == mean,
-            f"`{name}` must have low ≤ high; got {mean} [{low}, {high}]",
+    Raises:
+        ValueError: no series, or more than colours.
+    """
+    categories = list(dict.fromkeys(name for bars in series.values() for name in bars))
+    figure = go.Figure()
+    for name, bars, colour in looks("series", series):
+        mean, low, high = float32(list(bars.values())).T
+        figure.add_bar(
+            orientation="h",
+            name=name,
+            y=list(bars),
+            x=mean,
+            error_x={
+                "array": high - mean,
+                "arrayminus": mean - low,
+                "color": INK,
+                "thickness": 1.2,
+                "width": 3,
+            },
+            customdata=np.stack([low, high], axis=1),
+            marker={"color": colour},
+            showlegend=len(series) > 1,
+            hovertemplate=(
+                f"%{{y}}<br>{name}: %{{x:.1f}} "
+                "[%{customdata[0]:.1f}, %{customdata[1]:.1f}]<extra></extra>"
+            ),
         )
+    if reference is not None:
+        label, value = reference
+        _add_reference(figure, [value, value], [categories[0], categories[-1]], label)
+    height = 140 + (10 + 14 * len(series)) * len(categories)
+    figure.update_xaxes(rangemode="tozero", automargin=True)
+    figure.update_yaxes(categoryarray=categories, autorange="reversed", automargin=True)
+    return style(figure, title, x, "", NARROW, height, **ABOVE)
 
 
 def _translucent(colour):
@@ -44,7 +84,7 @@ def _translucent(colour):
 
 def _line_with_band(figure, name, colour, x, mean, low, high, hover):
     """A line, and behind it the filled band from low to high; one entry of the legend."""
-    x, mean, low, high = map(_float32, (x, mean, low, high))
+    x, mean, low, high = map(float32, (x, mean, low, high))
     figure.add_scatter(
         x=np.concatenate([x, x[::-1]]),
         y=np.concatenate([high, low[::-1]]),
@@ -81,22 +121,12 @@ def calibration_figure(curves, title):
         title: of the figure.
 
     Raises:
-        ValueError: no curves, more than colours, an empty one, or swapped ends.
+        ValueError: no curves, or more than colours.
     """
-    _check_count("curves", curves)
     figure = go.Figure()
-    figure.add_scatter(
-        x=[0, 100],
-        y=[0, 100],
-        mode="lines",
-        line={"color": INK, "dash": "dash", "width": 1},
-        name="calibrated",
-        hoverinfo="skip",
-    )
-    for (name, curve), colour in zip(curves.items(), PALETTE, strict=False):
-        require(len(curve) > 0, f"`curves` must hold at least one level; got none for {name}")
+    _add_reference(figure, [0, 100], [0, 100])
+    for name, curve, colour in looks("curves", curves):
         nominal, mean, low, high = (100 * np.asarray(column) for column in zip(*curve, strict=True))
-        _check_intervals("curves", mean, low, high)
         hover = (
             f"{name}<br>nominal %{{x:.0f}} %: inside %{{y:.1f}} % "
             "[%{customdata[0]:.1f}, %{customdata[1]:.1f}]<extra></extra>"
@@ -104,16 +134,8 @@ def calibration_figure(curves, title):
         _line_with_band(figure, name, colour, nominal, mean, low, high, hover)
     figure.update_xaxes(range=[0, 100])
     figure.update_yaxes(range=[0, 100])
-    return _styled(
-        figure, title, "nominal level of the region, %", "truths inside, %", width=HEIGHT + 60
-    )
-
-
-def _check_count(name, series):
-    require(
-        1 <= len(series) <= len(PALETTE),
-        f"`{name}` must hold 1 to {len(PALETTE)} lines; got {len(series)}",
-    )
+    axes = ("nominal level of the region, %", "truths inside, %")
+    return style(figure, title, *axes, 540, 480, **BELOW)
 
 
 def spread_error_figure(tables, title):
@@ -127,22 +149,17 @@ def spread_error_figure(tables, title):
         title: of the figure.
 
     Raises:
-        ValueError: no tables, more than four, or an empty one.
+        ValueError: no tables, or more than four.
     """
-    require(
-        1 <= len(tables) <= len(SYMBOLS),
-        f"`tables` must hold 1 to {len(SYMBOLS)} labels; got {len(tables)}",
-    )
     figure = go.Figure()
     ends = []
-    for (label, table), symbol in zip(tables.items(), SYMBOLS, strict=False):
-        require(len(table) > 0, f"`tables` must hold at least one joint; got none for {label}")
+    for label, table, symbol in looks("tables", tables, SYMBOLS):
         colours = [side_colour(JOINT_NAMES.index(row["joint"])) for row in table]
         figure.add_scatter(
-            x=_float32([row["rms_spread_mm"] for row in table]),
-            y=_float32([row["rms_error_mm"] for row in table]),
+            x=float32([row["rms_spread_mm"] for row in table]),
+            y=float32([row["rms_error_mm"] for row in table]),
             text=[row["joint"] for row in table],
-            customdata=_float32([row["rms_error_if_calibrated_mm"] for row in table]),
+            customdata=float32([row["rms_error_if_calibrated_mm"] for row in table]),
             mode="markers",
             marker={"symbol": symbol, "size": 10, "color": colours},
             name=label,
@@ -153,21 +170,14 @@ def spread_error_figure(tables, title):
         )
         ends += [(row["rms_spread_mm"], row["rms_error_if_calibrated_mm"]) for row in table]
     furthest = max(ends)
-    figure.add_scatter(
-        x=_float32([0, furthest[0]]),
-        y=_float32([0, furthest[1]]),
-        mode="lines",
-        line={"color": INK, "dash": "dash", "width": 1},
-        name="calibrated",
-        hoverinfo="skip",
-    )
-    squares = {"left": LEFT, "right": RIGHT, "trunk": MIDDLE}.items()
-    sides = "   ".join(f"<span style='color:{colour}'>■</span> {name}" for name, colour in squares)
+    _add_reference(figure, [0, furthest[0]], float32([0, furthest[1]]))
+    sides = squares({"left": LEFT, "right": RIGHT, "trunk": MIDDLE})
     place = {"xref": "paper", "yref": "paper", "x": 0.99, "y": 0.02, "showarrow": False}
     figure.add_annotation(text=sides, xanchor="right", yanchor="bottom", **place)
     figure.update_xaxes(rangemode="tozero")
     figure.update_yaxes(rangemode="tozero")
-    return _styled(figure, title, "RMS spread of the samples, mm", "RMS error of their mean, mm")
+    axes = ("RMS spread of the samples, mm", "RMS error of their mean, mm")
+    return style(figure, title, *axes, NARROW, 480, **BELOW)
 
 
 def sweep_figure(rows, title, x, y="MPJPE, mm"):
@@ -181,9 +191,8 @@ def sweep_figure(rows, title, x, y="MPJPE, mm"):
 
     Raises:
         ValueError: no rows, rows of two protocols, metrics or choices of joints, a level
-            twice in a line, too many lines, or swapped ends.
+            twice in a line, or too many lines.
     """
-    require(len(rows) > 0, "`rows` must hold at least one row; got none")
     for field in ("protocol", "metric", "joints"):
         found = sorted({row[field] for row in rows})
         require(len(found) == 1, f"`rows` must have one {field}; got {', '.join(found)}")
@@ -196,15 +205,46 @@ def sweep_figure(rows, title, x, y="MPJPE, mm"):
             row["level"] not in line, f"`rows` must hold a level once; got {row['level']} twice"
         )
         line[row["level"]] = (row["mean"], row["ci95_low"], row["ci95_high"])
-    _check_count("rows", lines)
     figure = go.Figure()
-    for (name, line), colour in zip(lines.items(), PALETTE, strict=False):
+    for name, line, colour in looks("rows", lines):
         levels = sorted(line)
         mean, low, high = zip(*(line[level] for level in levels), strict=True)
-        _check_intervals("rows", mean, low, high)
         hover = (
             f"{name}<br>level %{{x:.3~g}}: %{{y:.1f}} "
             "[%{customdata[0]:.1f}, %{customdata[1]:.1f}]<extra></extra>"
         )
         _line_with_band(figure, name, colour, levels, mean, low, high, hover)
-    return _styled(figure, title, x, y)
+    return style(figure, title, x, y, NARROW, 480, **BELOW)
+
+
+def row_interval(row):
+    """(mean, low, high) of a row of evaluation.json, for `interval_bars`."""
+    return row["mean"], row["ci95_low"], row["ci95_high"]
+
+
+def shown_interval(row):
+    """A row of evaluation.json as text: "101.2 [95.0, 107.9]"."""
+    return "{:.1f} [{:.1f}, {:.1f}]".format(*row_interval(row))
+
+
+def markdown_table(columns, rows):
+    """A Markdown table; the first column is flush left, the others right.
+
+    Args:
+        columns: column titles.
+        rows: lists of cells, as many as columns; floats are shown with one digit.
+
+    Returns:
+        str.
+
+    Raises:
+        ValueError: a row of another length.
+    """
+    lines = [list(columns), [":--", *["--:"] * (len(columns) - 1)]]
+    for row in rows:
+        require(
+            len(row) == len(columns), f"rows must have {len(columns)} cells; got {len(row)}: {row}"
+        )
+        cells = [f"{cell:.1f}" if isinstance(cell, float) else str(cell) for cell in row]
+        lines.append([cell.replace("|", "\\|") for cell in cells])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
