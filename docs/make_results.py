@@ -1,9 +1,9 @@
 """Write what is derived from results.
 
-README's table from the sources' sweeps.json, its verdicts from results/ledger.csv, its
-figures of speed from benchmarks/results/*.json, and how far seeds differ from their record;
-and into the record of the synthetic source the variation of real motion capture, which
-notebook 01 compares it with.
+The blocks of README.md and docs/results.md: tables from the sources' sweeps.json, verdicts from
+results/ledger.csv, figures of speed from benchmarks/results/*.json, and how far seeds differ from
+their record; and into the record of the synthetic source the variation of real motion capture,
+which notebook 01 compares it with.
 """
 
 import csv
@@ -41,6 +41,13 @@ ROWS = (
     (measure.SHUFFLED, estimators.SOFT),
     (measure.TOKENIZER, measure.RECONSTRUCTION),
 )
+HEADLINES = (  # README's few rows and columns of them
+    (measure.MEAN_POSE, "mean"),
+    (measure.NEIGHBOUR, "copy"),
+    (measure.DI2POSE, estimators.CHAIN),
+    (measure.DI2POSE, estimators.SOFT),
+    (measure.TOKENIZER, measure.RECONSTRUCTION),
+)
 COLUMNS = (
     ("synthetic", "synthetic, clean", "clean"),
     ("synthetic", "synthetic, occluders", "occluders"),
@@ -68,21 +75,26 @@ def cell(rows, method, estimator, protocol):
     return shown(found[0], 0) if found else "–"
 
 
-def table():
+def table(shown_rows=ROWS, columns=COLUMNS):
     """The table's lines, in Markdown."""
     results = {data: rows_of(data, "sweeps") for data in SOURCES}
     lines = [
-        "| method | estimator | " + " | ".join(title for _, title, _ in COLUMNS) + " |",
-        "|---" * (2 + len(COLUMNS)) + "|",
+        "| method | estimator | " + " | ".join(title for _, title, _ in columns) + " |",
+        "|---" * (2 + len(columns)) + "|",
     ]
-    for method, estimator in ROWS:
-        cells = [cell(results[data], method, estimator, protocol) for data, _, protocol in COLUMNS]
+    for method, estimator in shown_rows:
+        cells = [cell(results[data], method, estimator, protocol) for data, _, protocol in columns]
         lines.append(f"| {method} | {estimator} | " + " | ".join(cells) + " |")
     seeds = [
         min((row["seeds"] for row in chosen(results[data], protocol=protocol)), default="–")
-        for data, _, protocol in COLUMNS
+        for data, _, protocol in columns
     ]
     return [*lines, f"| *training seeds* | | {' | '.join(map(str, seeds))} |"]
+
+
+def headlines():
+    """README's few rows of the table, without that of the seeds."""
+    return table(HEADLINES, COLUMNS[:4])[:-1]
 
 
 def besides():
@@ -269,20 +281,23 @@ def seeds():
 
 
 def claims():
-    """The verdicts on the claims that the README shows, in Markdown."""
+    """The verdicts on the claims that are marked to be shown, in Markdown."""
     with open(ROOT / ledger.LEDGER, encoding="utf-8", newline="") as handle:
         rows = list(csv.DictReader(handle))
     verdicts = ledger_tables.readme_verdicts(rows, ledger.read_claims(ROOT))
     return markdown_table(*verdicts).splitlines()
 
 
-BLOCKS = {
-    "results": table,
-    "besides": besides,
-    "claims": claims,
-    "speed": speed,
-    "seeds": seeds,
-}  # what stands between two markers in README.md
+BLOCKS = {  # file: what stands there between two markers
+    "README.md": {"headlines": headlines},
+    "docs/results.md": {
+        "results": table,
+        "besides": besides,
+        "claims": claims,
+        "seeds": seeds,
+        "speed": speed,
+    },
+}
 
 
 def markers(block):
@@ -291,16 +306,16 @@ def markers(block):
 
 
 def main():
-    """Replace the blocks of README.md, and write the record."""
+    """Replace the blocks, and write the record."""
     surroundings.check(ROOT)
-    readme = ROOT / "README.md"
-    text = readme.read_text(encoding="utf-8")
-    for block, lines in BLOCKS.items():
-        begin, end = markers(block)
-        head, rest = text.split(begin)
-        marker, rest = rest.split("\n", 1)
-        text = "\n".join([f"{head}{begin}{marker}", *lines(), f"{end}{rest.split(end)[1]}"])
-    write_text(readme, text)
+    for file, blocks in BLOCKS.items():
+        text = (ROOT / file).read_text(encoding="utf-8")
+        for block, lines in blocks.items():
+            begin, end = markers(block)
+            head, rest = text.split(begin)
+            marker, rest = rest.split("\n", 1)
+            text = "\n".join([f"{head}{begin}{marker}", *lines(), f"{end}{rest.split(end)[1]}"])
+        write_text(ROOT / file, text)
     real = read_json(results_folder("mocap", ROOT) / "data_preparation.json")
     record = ROOT / "results" / "reference" / "synthetic.json"
     compared = {"real_pairwise_pa_mpjpe_mm": real["pairwise_pa_mpjpe_mm"]}

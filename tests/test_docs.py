@@ -1,7 +1,12 @@
-"""What README shows is what the committed results say."""
+"""What README and docs/results.md show is what the committed results say."""
 
 import importlib.util
+import re
 from pathlib import Path
+
+import pytest
+
+from di2pose_lib.evaluation.estimators import CHAIN, SOFT
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -15,16 +20,54 @@ def make_results():
     return module
 
 
-def test_the_numbers_in_the_readme_are_those_that_the_results_give(committed, monkeypatch):
+def test_the_numbers_that_are_shown_are_those_that_the_results_give(committed, monkeypatch):
     made = make_results()
     monkeypatch.setattr(made, "ROOT", committed)
+    for file, blocks in made.BLOCKS.items():
+        text = (committed / file).read_text(encoding="utf-8")
+        assert re.findall("<!-- (.*):begin", text) == [*blocks]
+        for block, lines in blocks.items():
+            begin, end = made.markers(block)
+            shown = text.split(begin)[1].split("\n", 1)[1].split(end)[0]
+            assert shown == "\n".join(lines()) + "\n"
+
+
+@pytest.mark.parametrize("file", ["README.md", "CONTRIBUTING.md", "docs/results.md"])
+def test_links_lead_to_what_is_committed(committed, file):
+    page = committed / file
+    links = re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8"))
+    assert not [link for link in links if not (page.parent / link).exists()]
+    names = re.findall(r"`((?:\w+/)+[\w.]*)`", page.read_text(encoding="utf-8"))
+    made = ("reports/", "scratch/", "pipelines/NAME")
+    tops = [committed, committed / "di2pose_lib"]
+    assert not [
+        n for n in names if not n.startswith(made) and not any((t / n).exists() for t in tops)
+    ]
+
+
+def test_the_readme_is_short():
+    words = (ROOT / "README.md").read_text(encoding="utf-8").split()
+    assert len(words) <= 700
+
+
+def test_what_the_readme_says_of_its_table_is_so(committed):
     readme = (committed / "README.md").read_text(encoding="utf-8")
-    assert set(made.BLOCKS) == {"results", "besides", "claims", "speed", "seeds"}
-    for block, lines in made.BLOCKS.items():
-        begin, end = made.markers(block)
-        shown = readme.split(begin)[1].split("\n", 1)[1].split(end)[0]
-        assert shown == "\n".join(lines()) + "\n"
-    assert len(readme.splitlines()) <= 150
+    rows = {
+        estimator: [[*map(float, re.findall(r"\d+", cell))] for cell in cells]
+        for _, _, estimator, *cells, _ in (
+            map(str.strip, line.split("|"))
+            for line in readme.splitlines()
+            if re.search(r"\d \[\d+, \d+\] \|", line)
+        )
+    }
+    copied, sampled, soft = rows["copy"], rows[CHAIN], rows[SOFT]
+    for (_, *copy), (_, low, high) in zip(copied, sampled, strict=True):
+        assert low <= copy[1] and copy[0] <= high, "about as far off: the intervals overlap"
+    assert all(ours[0] < copy[0] for ours, copy in zip(soft, copied, strict=True))
+    shown = (committed / "docs" / "results.md").read_text(encoding="utf-8")
+    verdicts = re.findall(r"\*\*(holds here|does not hold here|undecided)\*\*", shown)
+    assert verdicts.count("holds here") < verdicts.count("does not hold here")
+    assert verdicts.count("undecided") > len(verdicts) / 2
 
 
 def test_the_sampler_s_time_is_that_of_the_order_which_each_scale_ships():
