@@ -55,7 +55,7 @@ def stage_of(notebook):
     notebook = Path(notebook)
     require(notebook.suffix == ".ipynb", f"`notebook` must be an .ipynb file; got {notebook}")
     require(notebook.is_file(), f"`notebook` must exist; got {notebook}")
-    return re.sub(r"^\d+_", "", notebook.stem)
+    return re.sub(r"^\d+[a-z]?_", "", notebook.stem)
 
 
 def check_parameters(notebook):

@@ -28,7 +28,9 @@ STAGES = {
     "data_preparation": "01_data_preparation",
     "image_encoder": "02_image_encoder",
     "pose_tokenizer": "03_pose_tokenizer",
-    "transition_matrices": "04_transition_matrices",
+    "the_chain": "04a_the_chain",
+    "loss_and_bound": "04b_loss_and_bound",
+    "the_traps": "04c_the_traps",
     "diffusion_training": "05_diffusion_training",
     "evaluation": "06_evaluation",
     "measures": "08_measures",
@@ -125,7 +127,7 @@ def test_an_edit_that_no_network_sees_trains_no_network_again():
     for file in (
         "evaluation/measure.py",
         "data/bvh.py",
-        "figures/uncertainty.py",
+        "figures/errors.py",
         "run_notebook.py",
     ):
         assert (ROOT / "di2pose_lib" / file).is_file()
