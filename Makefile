@@ -6,7 +6,7 @@
 # For GNU make from 3.81 and any POSIX shell.
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro smoke mocap paper ablations occlusion ledger test kill-test lab clean
+.PHONY: help install repro smoke mocap paper ablations occlusion ledger site site-tools test kill-test lab clean
 .NOTPARALLEL:
 
 ifeq ($(wildcard di2pose_lib/__init__.py),)
@@ -116,6 +116,8 @@ help:
 	@echo "make ablations   the paper's Tables 3 to 5 and ours (hours; continues where it was)"
 	@echo "make occlusion   masks, crops, occluders, AdvOcc, three seeds (hours; continues), the ledger"
 	@echo "make ledger  results/ledger.csv from the committed results: each number and claim (seconds)"
+	@echo "make site    notebooks as they ran, results and claims as pages that need no network: site/"
+	@echo "make site-tools   Chromium for the site's pictures and its test (Debian and Ubuntu, as root)"
 	@echo "make lab     JupyterLab, at the notebook to start with"
 	@echo "make test    style, unit tests, notebooks, the smoke pipeline killed midway"
 	@echo "make kill-test   kill -9 of the running smoke pipeline alone; KILL_SEED=1 for other moments"
@@ -251,6 +253,23 @@ ledger: install
 	@echo ""
 	@echo "Done. Where to look next:"
 	@echo "  results/ledger.csv                               the papers' numbers and claims, ours beside"
+
+site: install
+	@echo "Making the site from the executed notebooks and results there are (about a minute)"
+	@$(DVC) repro studies/dvc.yaml:site
+	@echo ""
+	@echo "Done. Where to look next:"
+	@echo "  site/index.html                                  by double click, with no network"
+
+# Elsewhere any Chromium or Chrome that is in PATH does.
+site-tools:
+	@if command -v chromium >/dev/null 2>&1 || command -v google-chrome >/dev/null 2>&1; then \
+	    echo "Chromium is there"; \
+	elif ! { apt-get update -qq && \
+	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; } \
+	    >/dev/null 2>&1; then \
+	    echo "Chromium cannot be had: the site has no pictures on its index, and its test is skipped"; \
+	fi
 
 # `-m ""`: the slow tests too, which a bare `pytest` leaves out. Those that break notebooks
 # come last, for they start from what the notebooks have put in scratch/.

@@ -138,6 +138,20 @@ def test_every_pipeline_is_run_from_the_top(checkout):
     assert {call.folder for call in calls} == {str(checkout.folder)}
 
 
+def test_the_site_is_made_in_its_own_project(checkout):
+    calls, _ = checkout.make("site")
+    assert only(calls).arguments == ["-m", "dvc", "--cd", "pipelines/site", "repro"]
+
+
+def test_a_chromium_that_cannot_be_had_is_a_sentence(checkout):
+    checkout.program("apt-get", "sys = __import__('sys'); sys.exit(100)")
+    for name in ("make", "sh", "sed", "cksum", "cut", "id", "cat"):  # and no Chromium
+        (checkout.programs / name).symlink_to(shutil.which(name))
+    calls, printed = checkout.make("site-tools", PATH=str(checkout.programs))
+    assert not calls and printed.startswith("Chromium cannot be had: the site has no pictures")
+    assert len(printed.splitlines()) == 1
+
+
 def test_a_colon_in_the_path_is_refused_in_one_sentence(tmp_path):
     checkout = Checkout(tmp_path / "a:b")
     calls, printed = checkout.make("repro", status=2)
