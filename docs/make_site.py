@@ -80,13 +80,10 @@ def templates():
 
 
 def found_by_source(root, folder, *endings):
-    """{(scale, source): files} of reports/ or results/, the pipelines' too; lesson comes first."""
+    """{(scale, source): files} of reports/ or results/; lesson comes first."""
     found = {}
     for ending in endings:
-        for path in [
-            *root.glob(f"{folder}/*/*/*{ending}"),
-            *root.glob(f"pipelines/*/{folder}/*/*/*{ending}"),
-        ]:
+        for path in root.glob(f"{folder}/*/*/*{ending}"):
             scale, source = path.parts[-3:-1]
             found.setdefault((scale, source), {}).setdefault(path.name, path)
     first = sorted(found, key=lambda of: (of[0] != "lesson", of[1] != "synthetic", of))

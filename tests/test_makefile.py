@@ -138,9 +138,9 @@ def test_every_pipeline_is_run_from_the_top(checkout):
     assert {call.folder for call in calls} == {str(checkout.folder)}
 
 
-def test_the_site_is_made_in_its_own_project(checkout):
+def test_the_site_is_made_by_its_stage(checkout):
     calls, _ = checkout.make("site")
-    assert only(calls).arguments == ["-m", "dvc", "--cd", "pipelines/site", "repro"]
+    assert only(calls).arguments == ["-m", "dvc", "repro", "studies/dvc.yaml:site"]
 
 
 def test_a_chromium_that_cannot_be_had_is_a_sentence(checkout):
