@@ -57,7 +57,7 @@ def executed():
         new_markdown_cell(
             "# 98 · A trial\n\n**Question.** Does it work?\n\n$$\\bar\\alpha_s = 1$$"
         ),
-        new_markdown_cell("[the chain](04_transition_matrices.ipynb), [none](no.ipynb), costs 5 $"),
+        new_markdown_cell("[the chain](04a_the_chain.ipynb), [none](no.ipynb), costs 5 $"),
     ]
     for figure in (with_slider(), scene, go.Figure(go.Image(z=pixels))):
         data = nbformat.from_dict({make_site().PLOTLY: json.loads(figure.to_json())})
@@ -96,7 +96,7 @@ def built(root, site, monkeypatch=None):
 @pytest.fixture
 def stored(tmp_path):
     """A checkout with the notebook of equations, and one that names it."""
-    (equations,) = (ROOT / "notebooks").glob("*transition_matrices.ipynb")
+    equations = ROOT / "notebooks" / "04a_the_chain.ipynb"
     return checkout(tmp_path / "stored", [equations])
 
 
