@@ -111,7 +111,7 @@ def test_every_link_leads_to_a_page_and_nothing_is_loaded_from_elsewhere(stored,
             if not re.match(r"#|data:", link) and not (kind == "href" and "://" in link):
                 assert (page.parent / unquote(link.split("#")[0])).is_file(), f"{page.name}: {link}"
     trial = (site / "lesson" / "synthetic" / "98_trial.html").read_text(encoding="utf-8")
-    assert '<a href="04_transition_matrices.html">the chain</a>, none' in trial
+    assert '<a href="04a_the_chain.html">the chain</a>, none' in trial
     index = (site / "index.html").read_text(encoding="utf-8")
     assert "<strong>98 · A trial</strong>\n<span>Does it work?</span>" in index
 
