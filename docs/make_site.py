@@ -31,11 +31,12 @@ NOTES = {"smoke": "The whole pipeline, tiny: its numbers mean nothing."}
 MATHJAX = ("django-static-mathjax", "mathjax/static/mathjax/es5/tex-svg-full.js")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 DRAWS_3D = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader"]  # without a GPU
-LAST_FRAME = """async (plot) => {
+POSE = """async (plot) => {
     const frames = plot._transitionData?._frames ?? [];
     const at = {mode: "immediate", frame: {duration: 0}, transition: {duration: 0}};
     if (frames.length) await Plotly.animate(plot, [frames.at(-1).name], at);
-}"""
+    plot.style.cssText += "; position: fixed; top: 0; left: 0";
+}"""  # the last frame of a film; at a whole pixel, so that a picture comes out the same again
 
 
 @dataclass
@@ -298,7 +299,7 @@ def take_pictures(site, pages):
                 if selector == FIGURE:
                     found.and_(tab.locator(f"[data-drawn={theme}]")).wait_for()
                     picture = found.locator(".plot")
-                    picture.evaluate(LAST_FRAME)
+                    picture.evaluate(POSE)
                 picture.screenshot(
                     path=site / f"{page.picture}-{theme}.jpg", type="jpeg", quality=80
                 )
