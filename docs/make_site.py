@@ -286,6 +286,7 @@ def take_pictures(site, pages):
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=DRAWS_3D)
         tab = browser.new_page(viewport={"width": 1000, "height": 900}, offline=True)
+        tab.set_default_timeout(120_000)  # ms, on a busy machine
         tab.route("**/mathjax.js", lambda route: route.abort())  # which figures do not need
         for page in filter(lambda page: page.figure, pages):
             selector, number = page.figure
