@@ -136,7 +136,7 @@ def test_joints_lie_on_their_image_and_tell_how_they_are_seen():
     shown = figures.image_figure(images, joints, visible, columns=2, covered=covered)
     discs, circles, crosses = markers(shown)
     assert [len(t.x) for t in (discs, circles, crosses)] == [3 * NUM_JOINTS - 2, 1, 1]
-    assert circles.text == ("right ankle, behind the own body",)
+    assert circles.text == ("right ankle, behind the body",)
     assert crosses.text == ("right wrist, covered",)
     gutter = GUTTER  # image 2 is the first of the second row
     assert (crosses.x[0], crosses.y[0]) == (5.0, 1.0 + (8 + gutter) + gutter)

@@ -106,7 +106,7 @@ def _joints_2d(joints_2d, visible, covered, corners):
         traces.append(go.Scatter(x=x, y=y, showlegend=False, **lines))
     kinds = {
         "visible": ("circle", visible),
-        "behind the own body": ("circle-open", ~visible & ~covered),
+        "behind the body": ("circle-open", ~visible & ~covered),
         "covered": ("x", covered),
     }
     for name, (symbol, chosen) in kinds.items():
