@@ -307,10 +307,12 @@ def test_the_library_of_another_checkout_runs_no_stage(project):
     assert not (project / "reports").exists()
 
 
-def test_the_stage_is_the_notebooks_name_without_its_number(project):
-    add_notebook(project, "03_pose_tokenizer", "1")
-    notebook = project / "notebooks" / "03_pose_tokenizer.ipynb"
-    assert run_notebook.stage_of(notebook) == "pose_tokenizer"
+@pytest.mark.parametrize(
+    ("name", "stage"), [("03_pose_tokenizer", "pose_tokenizer"), ("04a_the_chain", "the_chain")]
+)
+def test_the_stage_is_the_notebooks_name_without_its_number(project, name, stage):
+    add_notebook(project, name, "1")
+    assert run_notebook.stage_of(project / "notebooks" / f"{name}.ipynb") == stage
 
 
 def test_normalise_takes_out_times_ids_widgets_and_stderr_and_joins_streams():

@@ -1,9 +1,9 @@
 """How far each formula of the library is from the chain written out in `reference`.
 
 A function for each equation takes a schedule and returns the largest absolute deviation over all
-steps, strides and tokens that can occur. `EVERY` names those that need few codes and nothing
-else. Notebooks 04a to 04c show one case of each and ask these for the rest; tests ask them for
-more chains.
+steps, strides and tokens that can occur. `EQUATIONS` holds those that any chain of few codes can
+be asked for. Notebooks 04a to 04c show one case of each and ask these for the rest; tests ask
+them for more chains.
 """
 
 import torch
@@ -181,7 +181,7 @@ def entropy(schedule, law):
     return abs(expected - torch.special.entr(law).sum().item())
 
 
-EVERY = {
+EQUATIONS = {
     check.__name__: check
     for check in (one_step, closed_form, semigroup, posterior, model_posterior, loss)
 }
