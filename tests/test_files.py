@@ -576,7 +576,6 @@ def test_what_is_there_and_cannot_be_read_is_not_missing(tmp_path, monkeypatch):
 
 # Who asks the file system itself, and why that is right there.
 ASKS = {
-    "bvh": {"exists", "is_file"},  # refuses either way
     "image_encoder": {"is_dir"},  # of what a folder lists: all but folders count
     "files": {"exists", "is_dir", "is_symlink", "lexists"},
     "config_file": {"isdir"},  # refuses

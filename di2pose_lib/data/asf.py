@@ -68,15 +68,12 @@ def _offset(where, entries):
 
     def numbers(keyword, count):
         words = entries.get(keyword, ())
-        require(
-            len(words) == count,
-            f"{where}: wanted {count} number(s) after {keyword!r}; got {len(words)}",
-        )
+        bvh.expect(len(words) == count, where, f"{count} number(s) after {keyword!r}", len(words))
         return [bvh.parse_number(where, word, keyword) for word in words]
 
     direction = torch.tensor(numbers("direction", 3), dtype=torch.float64)
     norm = direction.norm().item()
-    require(abs(norm - 1) < 1e-3, f"{where}: wanted a unit direction; got length {norm:g}")
+    bvh.expect(abs(norm - 1) < 1e-3, where, "a unit direction", f"length {norm:g}")
     (length,) = numbers("length", 1)
-    require(length > 0, f"{where}: wanted a positive length; got {length:g}")
+    bvh.expect(length > 0, where, "a positive length", f"{length:g}")
     return direction * length

@@ -6,6 +6,7 @@ joint with Zrotation Yrotation Xrotation, angles in degrees. A joint's rotation 
 parent's frame is R = Rz Ry Rx on column vectors. Lengths stay in the file's own unit.
 """
 
+import contextlib
 import re
 from dataclasses import dataclass
 from itertools import chain
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 
 from di2pose_lib.base.checks import require
+from di2pose_lib.base.files import check_file
 
 ROTATIONS = ("Zrotation", "Yrotation", "Xrotation")
 ROOT_CHANNELS = ("Xposition", "Yposition", "Zposition", *ROTATIONS)
@@ -109,42 +111,30 @@ def read_text_lines(path):
 
     A byte order mark at the beginning is skipped.
     """
-    path = Path(path)
+    check_file(path)
     try:
-        require(path.exists(), f"{path} must be a file; got a path where nothing is")
-        require(path.is_file(), f"{path} must be a file; got a folder or a device")
-        text = path.read_bytes().decode("utf-8-sig")
+        text = Path(path).read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
-        raise ValueError(
-            f"{path}, line {line}: wanted UTF-8 text; got byte 0x{error.object[error.start]:02x}"
-        ) from None
-    except OSError as error:
-        raise ValueError(f"{path} must be readable; got {error.strerror}") from None
-    require(text.strip(), f"{path}, line 1: wanted text; got an empty file")
+        got = f"byte 0x{error.object[error.start]:02x}"
+        raise ValueError(f"{path}, line {line}: wanted UTF-8 text; got {got}") from None
+    expect(text.strip(), f"{path}, line 1", "text", "an empty file")
     line = text.partition("\0")[0].count("\n") + 1
-    require("\0" not in text, f"{path}, line {line}: wanted text; got a NUL character")
-    text = text.replace("\r\n", "\n")
-    line = text.partition("\r")[0].count("\n") + 1
-    require(
-        "\r" not in text,
-        f"{path}, line {line}: wanted lines that end in LF or CRLF; got a CR alone (old Mac)",
-    )
-    return text.removesuffix("\n").split("\n")
+    expect("\0" not in text, f"{path}, line {line}", "text", "a NUL character")
+    return text.replace("\r\n", "\n").removesuffix("\n").split("\n")
+
+
+def expect(fits, where, wanted, got):
+    """Refuse what does not fit at a place of a file: one sentence with place, wanted and got."""
+    require(fits, f"{where}: wanted {wanted}; got {got}")
 
 
 def parse_number(where, word, wanted):
-    """The finite float that `word` spells in plain ASCII decimals, at most 1e6 in size.
-
-    `where` names the file and the place in it, and `wanted` the number, for the message.
-    """
-    spelled = _NUMBER.fullmatch(word)
-    require(spelled, f"{where}: wanted {wanted} to be a number; got {show(word)}")
-    number = float(word)
-    require(
-        abs(number) <= LARGEST_NUMBER,  # false for NaN, too
-        f"{where}: wanted {wanted} to be finite and within ±{LARGEST_NUMBER:g}; got {show(word)}",
-    )
+    """The finite float that `word` spells in plain ASCII decimals, at most 1e6 in size."""
+    expect(_NUMBER.fullmatch(word), where, f"{wanted} to be a number", show(word))
+    number = float(word)  # NaN, too, is not at most 1e6
+    within = f"{wanted} to be finite and within ±{LARGEST_NUMBER:g}"
+    expect(abs(number) <= LARGEST_NUMBER, where, within, show(word))
     return number
 
 
@@ -160,30 +150,27 @@ class _Words:
         self.path, self.line = path, 1
         self._words = ((n, word) for n, text in enumerate(lines, start=1) for word in text.split())
 
+    @property
+    def where(self):
+        return f"{self.path}, line {self.line}"
+
     def take(self, wanted):
         """The next word; `wanted` says what should stand here."""
-        line, word = next(self._words, (self.line, None))
-        self.line = line
-        require(word is not None, self.complaint(wanted, "the end of the file"))
+        self.line, word = next(self._words, (self.line, None))
+        expect(word is not None, self.where, wanted, "the end of the file")
         return word
 
     def expect(self, *options):
         """The next word, which must be one of `options`."""
         wanted = " or ".join(repr(option) for option in options)
         word = self.take(wanted)
-        require(word in options, self.complaint(wanted, show(word)))
+        expect(word in options, self.where, wanted, show(word))
         return word
 
-    def numbers(self, count, wanted):
-        """The next `count` words as finite floats."""
-        numbers = []
-        for _ in range(count):
-            word = self.take(wanted)
-            numbers.append(parse_number(f"{self.path}, line {self.line}", word, wanted))
-        return numbers
-
-    def complaint(self, wanted, got):
-        return f"{self.path}, line {self.line}: wanted {wanted}; got {got}"
+    def numbers(self, wanted):
+        """The next three words as finite floats."""
+        words = (self.take(wanted) for _ in range(3))
+        return [parse_number(self.where, word, wanted) for word in words]
 
 
 def _read_hierarchy(path, lines):
@@ -198,30 +185,24 @@ def _read_hierarchy(path, lines):
         if keyword == "}":
             open_joints.pop()
         elif keyword == "End":
-            words.expect("Site")
-            words.expect("{")
-            words.expect("OFFSET")
-            ends.append((open_joints[-1], words.numbers(3, "an OFFSET of End Site")))
+            for word in ("Site", "{", "OFFSET"):
+                words.expect(word)
+            ends.append((open_joints[-1], words.numbers("an OFFSET of End Site")))
             words.expect("}")
         else:
-            name = words.take("a joint's name")
-            require(
-                name not in ("{", "}"),
-                words.complaint(f"a joint's name after {keyword}", show(name)),
-            )
-            require(
-                name not in names,
-                words.complaint("a joint's name not used before", f"{show(name)} again"),
-            )
+            wanted = f"a joint's name after {keyword}, not used before"
+            name = words.take(wanted)
+            expect(name not in ("{", "}"), words.where, wanted, show(name))
+            expect(name not in names, words.where, wanted, f"{show(name)} again")
             names.append(name)
             parents.append(open_joints[-1] if open_joints else -1)
             open_joints.append(len(names) - 1)
             words.expect("{")
             words.expect("OFFSET")
-            offsets.append(words.numbers(3, f"an OFFSET of {show(name)}"))
-            channels.append(
-                _read_channels(words, ROOT_CHANNELS if keyword == "ROOT" else ROTATIONS)
-            )
+            offsets.append(words.numbers(f"an OFFSET of {show(name)}"))
+            channels.append(ROOT_CHANNELS if keyword == "ROOT" else ROTATIONS)
+            for word in ("CHANNELS", str(len(channels[-1])), *channels[-1]):
+                words.expect(word)
         if not open_joints:
             break
         keyword = words.expect("JOINT", "End", "}")
@@ -229,59 +210,35 @@ def _read_hierarchy(path, lines):
     return names, parents, offsets, channels, ends, words.line
 
 
-def _read_channels(words, wanted):
-    """One CHANNELS statement, which must list exactly `wanted`."""
-    words.expect("CHANNELS")
-    words.expect(str(len(wanted)))
-    for channel in wanted:
-        words.expect(channel)
-    return wanted
-
-
 def _read_motion(path, lines, motion_line, num_columns):
     """Frames (F, C) float64 and the frame time, from the lines after MOTION."""
-    require(
-        lines[motion_line - 1].split() == ["MOTION"],
-        f"{path}, line {motion_line}: wanted 'MOTION' alone on its line; "
-        f"got {show(lines[motion_line - 1])}",
-    )
-    filled = (n for n, text in enumerate(lines[motion_line:], motion_line + 1) if text.strip())
+    where, alone = f"{path}, line {motion_line}", lines[motion_line - 1]
+    expect(alone.split() == ["MOTION"], where, "'MOTION' alone on its line", show(alone))
+    filled = ((n, text) for n, text in enumerate(lines, 1) if n > motion_line and text.strip())
 
     def header(wanted):
-        line = next(filled, None)
-        require(
-            line is not None,
-            f"{path}, line {len(lines)}: wanted {wanted!r}; got the end of the file",
-        )
-        text = lines[line - 1].strip()
-        require(
-            text.startswith(wanted), f"{path}, line {line}: wanted {wanted!r}; got {show(text)}"
-        )
-        return line, text.removeprefix(wanted).strip()
+        """(line, where, what stands after the words `wanted`) of the next line that is filled."""
+        line, text = next(filled, (len(lines), None))
+        where = f"{path}, line {line}"
+        expect(text is not None, where, repr(wanted), "the end of the file")
+        expect(text.strip().startswith(wanted), where, repr(wanted), show(text.strip()))
+        return line, where, text.strip().removeprefix(wanted).strip()
 
-    line, word = header("Frames:")
-    require(
-        re.fullmatch(r"[0-9]{1,9}", word) and int(word) > 0,
-        f"{path}, line {line}: wanted a positive count after 'Frames:'; got {show(word)}",
-    )
+    _, where, word = header("Frames:")
+    fits = re.fullmatch(r"[0-9]{1,9}", word) and int(word) > 0
+    expect(fits, where, "a positive count after 'Frames:'", show(word))
     num_frames = int(word)
-    line, word = header("Frame Time:")
-    frame_time = parse_number(f"{path}, line {line}", word, "seconds after 'Frame Time:'")
-    require(
-        frame_time > 0,
-        f"{path}, line {line}: wanted a positive 'Frame Time:'; got {show(word)}",
-    )
+    line, where, word = header("Frame Time:")
+    frame_time = parse_number(where, word, "seconds after 'Frame Time:'")
+    expect(frame_time > 0, where, "a positive 'Frame Time:'", show(word))
 
     body = lines[line:]
     while body and not body[-1].strip():
         body.pop()
     # Too few rows: the last line that there is. Too many: the first one beyond.
-    fault = line + min(len(body), num_frames + 1)
-    require(
-        len(body) == num_frames,
-        f"{path}, line {fault}: wanted {num_frames} rows of frames, as 'Frames:' says; "
-        f"got {len(body)}",
-    )
+    where = f"{path}, line {line + min(len(body), num_frames + 1)}"
+    wanted = f"{num_frames} rows of frames, as 'Frames:' says"
+    expect(len(body) == num_frames, where, wanted, len(body))
     return _read_rows(path, body, line + 1, num_columns), frame_time
 
 
@@ -290,20 +247,14 @@ def _read_rows(path, body, first_line, num_columns):
     rows = [text.split() for text in body]
     plain = all(text.isascii() and "_" not in text for text in body)  # float() takes more
     if plain and all(len(row) == num_columns for row in rows):
-        try:
+        with contextlib.suppress(ValueError):  # the loop below names the line
             frames = np.array(list(map(float, chain.from_iterable(rows))))
-        except ValueError:
-            pass  # the loop below names the line
-        else:
             if bool((np.abs(frames) <= LARGEST_NUMBER).all()):
                 return frames.reshape(-1, num_columns)
     frames = []
     for line, row in enumerate(rows, start=first_line):
-        require(
-            len(row) == num_columns,
-            f"{path}, line {line}: wanted {num_columns} columns in a frame; got {len(row)}",
-        )
         where = f"{path}, line {line}"
+        expect(len(row) == num_columns, where, f"{num_columns} columns in a frame", len(row))
         frames.append([parse_number(where, word, "a frame's channel") for word in row])
     return np.array(frames)
 

@@ -82,35 +82,27 @@ def read_index(root):
     for line, row in _rows(index):
         where = f"{index}, line {line}"
         trial = _trial(root, where, row, skeletons)
-        require(
-            trial.name not in seen,
-            f"{where}: wanted each trial once; got {bvh.show(trial.name)} again",
+        bvh.expect(
+            trial.name not in seen, where, "each trial once", f"{bvh.show(trial.name)} again"
         )
         seen.add(trial.name)
         file = os.path.realpath(trial.path)
-        require(
-            file not in files, f"{where}: wanted each file once; got {bvh.show(row['path'])} again"
-        )
+        bvh.expect(file not in files, where, "each file once", f"{bvh.show(row['path'])} again")
         files.add(file)
         first = spelling.setdefault(_spelled(trial.subject), trial.subject)
-        require(
-            first == trial.subject,
-            f"{where}: wanted one spelling of a subject, {bvh.show(first)} as before; "
-            f"got {bvh.show(trial.subject)}",
-        )
+        wanted = f"one spelling of a subject, {bvh.show(first)} as before"
+        bvh.expect(first == trial.subject, where, wanted, bvh.show(trial.subject))
         other = split_of.setdefault(trial.subject, trial.split)
-        require(
-            other == trial.split,
-            f"{where}: wanted subject {trial.subject} in one split; got {other} and {trial.split}",
-        )
+        wanted = f"subject {trial.subject} in one split"
+        bvh.expect(other == trial.split, where, wanted, f"{other} and {trial.split}")
         trials.append(trial)
-    require(trials, f"{index}, line 2: wanted at least one trial; got the end of the file")
+    bvh.expect(trials, f"{index}, line 2", "at least one trial", "the end of the file")
     for split in SPLITS:
-        require(
-            split in split_of.values(),
-            f"{index}, line {line}: wanted trials of each of {', '.join(SPLITS)}; "
-            f"got the end of the file and none of {split}",
+        wanted, got = (
+            f"trials of each of {', '.join(SPLITS)}",
+            f"the end of the file and none of {split}",
         )
+        bvh.expect(split in split_of.values(), where, wanted, got)
     without = sorted({trial.subject for trial in trials if trial.asf is None})
     if skeletons and without:
         note(
@@ -144,23 +136,16 @@ def _rows(index):
     reader = csv.DictReader(bvh.read_text_lines(index), strict=True)
     try:
         columns = reader.fieldnames or ()
-        missing = [name for name in INDEX_COLUMNS if name not in columns]
-        require(
-            not missing,
-            f"{index}, line 1: wanted the columns {', '.join(INDEX_COLUMNS)}; "
-            f"got none named {', '.join(missing)}",
-        )
+        where, missing = f"{index}, line 1", [n for n in INDEX_COLUMNS if n not in columns]
+        wanted = f"the columns {', '.join(INDEX_COLUMNS)}"
+        bvh.expect(not missing, where, wanted, f"none named {', '.join(missing)}")
         for place, name in enumerate(columns):
-            require(
-                name not in columns[:place],
-                f"{index}, line 1: wanted each column once; got {bvh.show(name)} again",
-            )
+            again = f"{bvh.show(name)} again"
+            bvh.expect(name not in columns[:place], where, "each column once", again)
         for row in reader:
-            require(
-                None not in row and None not in row.values(),
-                f"{index}, line {reader.line_num}: wanted {len(columns)} columns; "
-                "got another number",
-            )
+            where = f"{index}, line {reader.line_num}"
+            fits = None not in row and None not in row.values()
+            bvh.expect(fits, where, f"{len(columns)} columns", "another number")
             yield reader.line_num, row
     except csv.Error as error:
         raise ValueError(
@@ -169,37 +154,25 @@ def _rows(index):
 
 
 def _trial(root, where, row, skeletons):
-    require(
-        row["split"] in SPLITS,
-        f"{where}: wanted a split of {', '.join(SPLITS)}; got {bvh.show(row['split'])}",
-    )
-    require(
-        re.fullmatch(r"[0-9A-Za-z]+", row["subject"]),
-        f"{where}: wanted a subject of the letters and digits 0-9A-Za-z; "
-        f"got {bvh.show(row['subject'])}",
-    )
-    require(
-        row["trial"].startswith(row["subject"] + "_"),
-        f"{where}: wanted a trial named after its subject {bvh.show(row['subject'])}; "
-        f"got {bvh.show(row['trial'])}",
-    )
-    count = row["frames_with_t_pose"]
-    require(
-        re.fullmatch(r"[0-9]{1,9}", count) and int(count) > 1,
-        f"{where}: wanted frames_with_t_pose of at least 2; got {bvh.show(count)}",
-    )
+    """The `Trial` of a row, {column: text}."""
+
+    def check(column, fits, wanted):
+        bvh.expect(fits, where, wanted, bvh.show(row[column]))
+
+    subject, count = row["subject"], row["frames_with_t_pose"]
+    check("split", row["split"] in SPLITS, f"a split of {', '.join(SPLITS)}")
+    plain = re.fullmatch(r"[0-9A-Za-z]+", subject)
+    check("subject", plain, "a subject of the letters and digits 0-9A-Za-z")
+    named = row["trial"].startswith(subject + "_")
+    check("trial", named, f"a trial named after its subject {bvh.show(subject)}")
+    enough = re.fullmatch(r"[0-9]{1,9}", count) and int(count) > 1
+    check("frames_with_t_pose", enough, "frames_with_t_pose of at least 2")
     path = root / row["path"]
     inside = Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))
-    require(
-        inside and os.path.isfile(path),
-        f"{where}: wanted the path of a file inside {root}; got {bvh.show(row['path'])}",
-    )
-    asf, alike = f"{row['subject']}.asf", skeletons.get(_spelled(row["subject"]), ())
-    require(
-        not alike or asf in alike,
-        f"{where}: wanted the skeleton of subject {row['subject']} as asf/{asf}; "
-        f"got asf/{', asf/'.join(alike)}",
-    )
+    check("path", inside and os.path.isfile(path), f"the path of a file inside {root}")
+    asf, alike = f"{subject}.asf", skeletons.get(_spelled(subject), ())
+    wanted = f"the skeleton of subject {subject} as asf/{asf}"
+    bvh.expect(not alike or asf in alike, where, wanted, f"asf/{', asf/'.join(alike)}")
     return Trial(
         split=row["split"],
         subject=row["subject"],
