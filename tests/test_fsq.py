@@ -221,12 +221,12 @@ def test_what_are_no_levels_is_refused(levels):
 
 def test_another_number_of_channels_is_refused():
     fsq = FSQ([5, 5, 5])
-    sentence = r"must have 3 channels last; got shape \(4, 2\)"
+    sentence = r"must have shape \(…, 3\); got \(4, 2\)"
     with pytest.raises(ValueError, match=f"`z` {sentence}"):
         fsq.quantize(torch.zeros(4, 2))
     with pytest.raises(ValueError, match=f"`codes` {sentence}"):
         fsq.codes_to_indices(torch.zeros(4, 2))
-    with pytest.raises(ValueError, match=r"`z` must have 3 channels last; got shape \(\)"):
+    with pytest.raises(ValueError, match=r"`z` must have shape \(…, 3\); got \(\)"):
         fsq.quantize(torch.tensor(0.0))
 
 

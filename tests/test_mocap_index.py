@@ -112,7 +112,7 @@ WALK = TRIAL.format("walk")
         ([WALK, OTHERS[0]], "line 3: wanted trials of each of train, .* and none of test"),
         ([WALK, OTHERS[1]], "line 3: wanted trials of each of train, .* and none of validation"),
         ([*OTHERS], "line 3: wanted trials of each of train, .* and none of train"),
-        ([WALK, "\r".join(OTHERS)], "line 3: wanted comma-separated values; got new-line character"),
+        ([WALK, "\r".join(OTHERS)], "line 3: wanted comma-separated values; got new-line"),
         ([WALK, OTHERS[0] + "\0"], "line 3: wanted text; got a NUL character"),
         (
             [WALK, TRIAL.format("x" * 131073)],

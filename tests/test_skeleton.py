@@ -95,12 +95,12 @@ def test_joints_have_any_leading_axes(leading):
 
 def test_joints_of_another_shape_or_kind_are_refused():
     with pytest.raises(
-        ValueError, match=r"`joints` must have shape \(2, 17, 3\); got \(2, 18, 3\)"
+        ValueError, match=r"`joints` must have shape \(…, 17, 3\); got \(2, 18, 3\)"
     ):
         bone_lengths(torch.zeros(2, 18, 3))
-    with pytest.raises(ValueError, match=r"`joints` must have shape \(17, 3\); got \(17,\)"):
+    with pytest.raises(ValueError, match=r"`joints` must have shape \(…, 17, 3\); got \(17,\)"):
         bone_lengths(torch.zeros(17))
-    with pytest.raises(ValueError, match=r"`joints` must have shape \(J, 3\); got \(3,\)"):
+    with pytest.raises(ValueError, match=r"`joints` must have shape \(…, J, 3\); got \(3,\)"):
         root_relative(torch.zeros(3))
     with pytest.raises(ValueError, match=r"`joints` must not be empty; got shape \(0, 3\)"):
         root_relative(torch.zeros(0, 3))

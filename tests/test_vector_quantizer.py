@@ -347,9 +347,9 @@ def test_features_and_indices_that_do_not_fit_are_refused():
     z, indices = torch.zeros(3, 4), torch.zeros(3).long()
     wrong = torch.zeros(3, 5)
     for call in (quantizer.nearest, quantizer.quantize):
-        with pytest.raises(ValueError, match=r"`z` must have 4 channels last; got shape \(3, 5\)"):
+        with pytest.raises(ValueError, match=r"`z` must have shape \(…, 4\); got \(3, 5\)"):
             call(wrong)
-    with pytest.raises(ValueError, match="`z` must have 4 channels last"):
+    with pytest.raises(ValueError, match="`z` must have shape"):
         quantizer.update(wrong, indices, seeded())
     with pytest.raises(ValueError, match=r"`indices` must have shape \(3,\); got \(2,\)"):
         quantizer.update(z, indices[:2], seeded())

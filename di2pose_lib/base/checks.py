@@ -36,7 +36,7 @@ def check_tensor(name, tensor, shape, dtype=None, values=True):
         name: the argument's name, for the message.
         tensor: what was given.
         shape: wanted sizes; a letter such as ``"B"`` stands for any size ≥ 1,
-            the same wherever it recurs.
+            the same wherever it recurs, and an ellipsis in front for any axes before the others.
         dtype: ``"float"``, ``"int64"``, ``"bool"``, ``"uint8"`` or None for any.
         values: whether to look for NaN and infinity, which waits for a GPU.
 
@@ -49,14 +49,17 @@ def check_tensor(name, tensor, shape, dtype=None, values=True):
     """
     if not isinstance(tensor, torch.Tensor):
         raise TypeError(f"`{name}` must be a torch.Tensor; got {type(tensor).__name__}")
-    wanted = "(" + ", ".join(str(size) for size in shape) + (",)" if len(shape) == 1 else ")")
-    got = tuple(tensor.shape)
+    wanted = "(" + ", ".join("…" if size is ... else str(size) for size in shape)
+    wanted += ",)" if len(shape) == 1 else ")"
+    got = last = tuple(tensor.shape)
+    if shape[:1] == (...,):
+        shape = shape[1:]
+        last = got[max(0, len(got) - len(shape)) :]
     sizes = {}
-    fits = len(got) == len(shape)
-    if fits:
-        for size, actual in zip(shape, got, strict=True):
-            expected = sizes.setdefault(size, actual) if isinstance(size, str) else size
-            fits = fits and actual == expected
+    fits = len(last) == len(shape) and all(
+        actual == (sizes.setdefault(size, actual) if isinstance(size, str) else size)
+        for size, actual in zip(shape, last, strict=True)
+    )
     require(fits, f"`{name}` must have shape {wanted}; got {got}")
     require(tensor.numel() > 0, f"`{name}` must not be empty; got shape {got}")
     if dtype == "float":
@@ -102,19 +105,10 @@ def check_range(name, tensor, low, high):
 
 def check_channels(name, tensor, channels):
     """Refuse anything but a tensor that has values, and so many channels last."""
-    if not isinstance(tensor, torch.Tensor):
-        raise TypeError(f"`{name}` must be a torch.Tensor; got {type(tensor).__name__}")
-    got = tuple(tensor.shape)
-    require(
-        len(got) > 0 and got[-1] == channels,
-        f"`{name}` must have {channels} channels last; got shape {got}",
-    )
-    require(tensor.numel() > 0, f"`{name}` must not be empty; got shape {got}")
+    check_tensor(name, tensor, (..., channels))
 
 
 def check_indices(name, tensor, count):
     """Refuse anything but an int64 tensor in [0, count), of any shape but an empty one."""
-    if not isinstance(tensor, torch.Tensor):
-        raise TypeError(f"`{name}` must be a torch.Tensor; got {type(tensor).__name__}")
-    require(tensor.dtype == torch.int64, f"`{name}` must be int64; got {tensor.dtype}")
+    check_tensor(name, tensor, (...,), "int64")
     check_range(name, tensor, 0, count - 1)

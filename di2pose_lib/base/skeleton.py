@@ -5,23 +5,9 @@ import torch
 from di2pose_lib.base.checks import check_tensor
 
 JOINT_NAMES = (
-    "pelvis",
-    "right hip",
-    "right knee",
-    "right ankle",
-    "left hip",
-    "left knee",
-    "left ankle",
-    "spine",
-    "thorax",
-    "nose",
-    "head",
-    "left shoulder",
-    "left elbow",
-    "left wrist",
-    "right shoulder",
-    "right elbow",
-    "right wrist",
+    *("pelvis", "right hip", "right knee", "right ankle", "left hip", "left knee", "left ankle"),
+    *("spine", "thorax", "nose", "head"),
+    *("left shoulder", "left elbow", "left wrist", "right shoulder", "right elbow", "right wrist"),
 )
 NUM_JOINTS = len(JOINT_NAMES)
 
@@ -39,27 +25,9 @@ for _left, _right in FLIP_PAIRS:
     FLIP[_left], FLIP[_right] = _right, _left
 
 ACTIONS = (
-    "Directions",
-    "Discussion",
-    "Eating",
-    "Greeting",
-    "Phoning",
-    "Photo",
-    "Posing",
-    "Purchases",
-    "Sitting",
-    "SittingDown",
-    "Smoking",
-    "Waiting",
-    "WalkDog",
-    "Walking",
-    "WalkTogether",
+    *("Directions", "Discussion", "Eating", "Greeting", "Phoning", "Photo", "Posing", "Purchases"),
+    *("Sitting", "SittingDown", "Smoking", "Waiting", "WalkDog", "Walking", "WalkTogether"),
 )
-
-
-def _check_joints(joints, num_joints):
-    leading = tuple(getattr(joints, "shape", ()))[:-2]
-    check_tensor("joints", joints, (*leading, num_joints, 3), "float")
 
 
 def root_relative(joints):
@@ -69,7 +37,7 @@ def root_relative(joints):
         TypeError: not a tensor.
         ValueError: another shape, no floats, NaN or infinity.
     """
-    _check_joints(joints, "J")
+    check_tensor("joints", joints, (..., "J", 3), "float")
     return joints - joints[..., :1, :]
 
 
@@ -80,6 +48,6 @@ def bone_lengths(joints):
         TypeError: not a tensor.
         ValueError: another shape, no floats, NaN or infinity.
     """
-    _check_joints(joints, NUM_JOINTS)
+    check_tensor("joints", joints, (..., NUM_JOINTS, 3), "float")
     parents, children = (torch.tensor(ends) for ends in zip(*BONES, strict=True))
     return (joints[..., children, :] - joints[..., parents, :]).norm(dim=-1)
