@@ -92,7 +92,7 @@ def begin_to_write():
 
 def test_what_a_killed_writer_left_of_a_file_goes_with_the_next_write(tmp_path, begin_to_write):
     process, temporary = begin_to_write(tmp_path / "a.txt")
-    others = [".a.txt.notes", ".a.txt.unfinished", ".a.txt.abcd.txt", "a.txt.abcdefgh", ".b.txt"]
+    others = [".a.txt.notes", ".a.txt.unfinished", ".a.txt.abcd.txt", "a.txt.abcdef01", ".b.txt"]
     for other in others:
         (tmp_path / other).write_text("kept")
     process.kill()
@@ -118,16 +118,16 @@ def test_a_writer_at_work_in_another_process_is_not_disturbed(tmp_path, begin_to
 
 
 def test_a_temporary_taken_before_its_lock_is_made_anew(tmp_path, monkeypatch):
-    made, taken = files.tempfile.mkstemp, []
+    opened, taken = os.open, []
 
-    def taken_once(**options):
-        descriptor, name = made(**options)
-        if not taken:
+    def taken_once(name, flags, *mode):
+        descriptor = opened(name, flags, *mode)
+        if flags & os.O_EXCL and not taken:
             taken.append(name)
             os.unlink(name)
-        return descriptor, name
+        return descriptor
 
-    monkeypatch.setattr(files.tempfile, "mkstemp", taken_once)
+    monkeypatch.setattr(os, "open", taken_once)
     path = tmp_path / "a.txt"
     with files.atomic_file(path) as temporary:
         temporary.write_text("whole")
@@ -306,7 +306,7 @@ def refuse(code):
 
 @pytest.fixture(params=REFUSALS, ids=errno.errorcode.get)
 def poor_file_system(request, monkeypatch):
-    """No locks, no flushing of folders, no modes."""
+    """No locks, and no flushing of folders."""
     flush, refused = os.fsync, refuse(request.param)
 
     def flush_files(descriptor):
@@ -314,10 +314,9 @@ def poor_file_system(request, monkeypatch):
 
     monkeypatch.setattr(fcntl, "flock", refused)
     monkeypatch.setattr(os, "fsync", flush_files)
-    monkeypatch.setattr(os, "chmod", refused)
 
 
-def test_a_file_system_need_not_lock_nor_flush_folders_nor_set_modes(tmp_path, poor_file_system):
+def test_a_file_system_need_not_lock_nor_flush_folders(tmp_path, poor_file_system):
     for text in ("old", "new"):
         files.write_text(tmp_path / "a.txt", text)
         assert (tmp_path / "a.txt").read_text() == text
@@ -335,7 +334,7 @@ def without_locks(monkeypatch):
 
 
 def test_without_locks_an_old_temporary_goes_and_a_fresh_one_stays(tmp_path, without_locks):
-    old, fresh = tmp_path / ".a.txt.abcdefgh", tmp_path / ".a.txt.ijklmnop"
+    old, fresh = tmp_path / ".a.txt.abcdef01", tmp_path / ".a.txt.23456789"
     for temporary in (old, fresh):
         temporary.write_text("half")
     os.utime(old, (fresh.stat().st_mtime - 2 * files.ABANDONED,) * 2)
@@ -367,7 +366,7 @@ def test_a_file_that_does_not_reach_the_disk_is_refused(tmp_path, monkeypatch, c
 @pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES])
 def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path, monkeypatch, code):
     def write(path):
-        monkeypatch.setattr(files.tempfile, "mkstemp", refuse(code))
+        monkeypatch.setattr(os, "open", refuse(code))
         files.write_text(path, "new")
 
     check_refused(tmp_path / "a.txt", write, os.strerror(code))

@@ -2,8 +2,7 @@
 
 A file system need not offer all of that (NFS, Lustre, CIFS, the shared folders of virtual
 machines). What it does not lock, the library filelock locks by a file; a folder that it does
-not flush, and a mode that it does not set, are let be. Data that it does not flush, and a
-rename that fails, are refused.
+not flush is let be. Data that it does not flush, and a rename that fails, are refused.
 """
 
 import contextlib
@@ -12,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import shutil
 import stat
 import tempfile
@@ -62,7 +62,7 @@ def _flock(descriptor):
 
 def _remove_stale(path, now):
     """Remove the temporaries of `path` that killed writers left: nobody holds their locks."""
-    name = re.compile(re.escape(f".{path.name}.") + "[a-z0-9_]{8}")  # as mkstemp makes it
+    name = re.compile(re.escape(f".{path.name}.") + "[0-9a-f]{8}")
     with contextlib.suppress(OSError):  # a folder that may not be listed
         for stale in filter(lambda entry: name.fullmatch(entry.name), list(path.parent.iterdir())):
             # OSError: its writer has just ended, or it is another user's.
@@ -75,18 +75,12 @@ def _remove_stale(path, now):
 def _new_temporary(path):
     """(descriptor, path) of an empty file beside `path`, locked as long as it is open."""
     while True:
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        if _flock(descriptor) is not False and os.fstat(descriptor).st_nlink:
-            return descriptor, Path(name)
-        os.close(descriptor)  # taken for a stale one before it was locked
-
-
-def _follow_umask(path):
-    """Give a file, which mkstemp made for its owner alone, the mode of any other."""
-    mask = os.umask(0o077)  # there is no other way to ask
-    os.umask(mask)
-    with contextlib.suppress(OSError):
-        os.chmod(path, 0o666 & ~mask)
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        with contextlib.suppress(FileExistsError):  # mkstemp's would be its owner's alone
+            descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+            if _flock(descriptor) is not False and os.fstat(descriptor).st_nlink:
+                return descriptor, temporary
+            os.close(descriptor)  # taken for a stale one before it was locked
 
 
 @contextlib.contextmanager
@@ -108,7 +102,6 @@ def atomic_file(path):
             _remove_stale(path, os.fstat(descriptor).st_mtime)
             yield temporary
             _sync(temporary)
-            _follow_umask(temporary)
             os.replace(temporary, path)
             _sync(path.parent)
         finally:
