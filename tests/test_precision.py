@@ -5,7 +5,7 @@ import torch
 from fake_cuda import FakeCuda
 from torch import nn
 
-from di2pose_lib.base.precision import compute_in
+from di2pose_lib.base.devices import compute_in
 
 
 class Network(nn.Module):

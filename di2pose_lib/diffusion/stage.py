@@ -1,7 +1,7 @@
 """Stage 05: the denoiser."""
 
 from di2pose_lib.base.config_file import to_dict
-from di2pose_lib.base.precision import compute_in
+from di2pose_lib.base.devices import compute_in
 from di2pose_lib.base.trained import load, save, seeded
 from di2pose_lib.data.stage import prepared_data
 from di2pose_lib.diffusion.training import make_denoiser, make_schedule, train_denoiser

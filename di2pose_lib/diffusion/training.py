@@ -2,8 +2,7 @@
 
 import torch
 
-from di2pose_lib.base.devices import moved
-from di2pose_lib.base.precision import compute_in
+from di2pose_lib.base.devices import compute_in, moved
 from di2pose_lib.base.progress import note
 from di2pose_lib.base.seeding import generator_for
 from di2pose_lib.base.training import fit

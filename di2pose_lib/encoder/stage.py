@@ -4,8 +4,8 @@ import numpy as np
 import torch
 
 from di2pose_lib.base.config_file import to_dict
+from di2pose_lib.base.devices import compute_in
 from di2pose_lib.base.files import is_there
-from di2pose_lib.base.precision import compute_in
 from di2pose_lib.base.trained import load, save, seeded
 from di2pose_lib.data.stage import prepared_data
 from di2pose_lib.encoder.image_encoder import ImageEncoder, checkpoint_digests

@@ -11,7 +11,7 @@ import torch
 
 from di2pose_lib.base.checks import check_channels, check_indices, require
 from di2pose_lib.base.config import check_levels
-from di2pose_lib.base.float32 import Float32Buffers
+from di2pose_lib.base.devices import Float32Buffers
 
 
 class FSQ(Float32Buffers):

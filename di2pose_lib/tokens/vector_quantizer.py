@@ -8,7 +8,7 @@ where a feature of the batch is, or a growing part of the codebook would lie idl
 import torch
 
 from di2pose_lib.base.checks import check_channels, check_indices, check_tensor, require
-from di2pose_lib.base.float32 import Float32Buffers
+from di2pose_lib.base.devices import Float32Buffers
 
 
 class VectorQuantizer(Float32Buffers):
