@@ -15,7 +15,6 @@ MOST_IMPORTS = 6  # statements of a notebook
 NOT_YET = (
     "06_evaluation",
     "07_ablations",
-    "08_measures",
     "09_inpainting",
 )
 
