@@ -1,7 +1,7 @@
 """Write site/: the executed notebooks, results and claims that exist, as pages without a network.
 
-`make site` runs it. A notebook's title, question and picture are its own; README gives the
-words around results and claims, and every file of results is a table.
+`make site` runs it. A notebook's title, question and picture are its own; README and
+docs/results.md give the words around them, and every file of results is a table.
 """
 
 import csv
@@ -185,24 +185,26 @@ def table_page(jinja, path, address, root):
     return Page(address, path.name, body, kind="wide", source=source)
 
 
-# --- README's words
+# --- words of README.md and docs/results.md
+
+TABLES = "docs/results.md"
 
 
-def sections(root):
-    """README's parts, each from a heading to the next."""
-    path = root / "README.md"
+def sections(path):
+    """The parts of a page in Markdown, each from a heading to the next."""
     text = path.read_text(encoding="utf-8") if path.is_file() else "# di2pose\n"
     return re.split(r"^(?=#{1,3} )", text, flags=re.MULTILINE)[1:]
 
 
 def section_with(root, block):
-    """The part of README around a block that docs/make_results.py writes, as HTML, or nothing."""
-    return "".join(html(part) for part in sections(root) if f"<!-- {block}:begin" in part)
+    """The part around a block that docs/make_results.py writes, as HTML, or nothing."""
+    parts = sections(root / TABLES)
+    return "".join(html(part) for part in parts if f"<!-- {block}:begin" in part)
 
 
 def beginning(root):
     """README before its first section; of its first paragraph the bold words alone."""
-    parts = sections(root)[0].strip().split("\n\n")
+    parts = sections(root / "README.md")[0].strip().split("\n\n")
     parts[1:2] = [re.sub(r"(?s)(\*\*.+?\*\*).*", r"\1", part) for part in parts[1:2]]
     return html("\n\n".join(parts))
 
@@ -340,8 +342,8 @@ def build(root, site):
         for path in sorted(root.glob("results/*.csv"))
     ]
     lists = jinja.get_template("lists.html.j2")
-    results = Page("results.html", "Results", section_with(root, "results"), source="README.md")
-    claims = Page("claims.html", "Claims", section_with(root, "claims"), source="README.md")
+    results = Page("results.html", "Results", section_with(root, "results"), source=TABLES)
+    claims = Page("claims.html", "Claims", section_with(root, "claims"), source=TABLES)
     top = [("results", results.address), ("claims", claims.address)]
     table_pages = [*ledgers, *(page for each in tables.values() for page in each)]
     shell = jinja.get_template("page.html.j2")

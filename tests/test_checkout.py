@@ -61,7 +61,7 @@ def test_continuous_integration_runs_make_in_the_checkout(tmp_path):
     printed = subprocess.check_output(
         [".ci/run"], cwd=copy, env={"PATH": path, "CDPATH": str(decoy)}, text=True
     )
-    assert printed == f"{copy}: make test\n"
+    assert printed == f"{copy}: make site-tools\n{copy}: make test\n"
 
 
 @pytest.mark.parametrize("around", ["nothing", "another repository"])

@@ -73,7 +73,7 @@ def checkout(folder, notebooks):
         shutil.copy(notebook, there)
     nbformat.write(executed(), there / "98_trial.ipynb")
     (folder / "docs").mkdir()
-    for name in ("README.md", "docs/result.png"):
+    for name in ("README.md", "docs/result.png", "docs/results.md"):
         shutil.copy(ROOT / name, folder / name)
     results = folder / "results" / "lesson" / "synthetic"
     results.mkdir(parents=True)
