@@ -1,16 +1,20 @@
 """The ablations: which settings each table compares, and what the paper says of them.
 
 A setting is a change of studies/ablations.yaml; everything else in its table stays
-the same, the training steps too. Its name in the paper's tables finds the paper's number.
+the same, the training steps too. Its name in the paper's tables finds the paper's number. Each
+table is a study, `Table.study`, whose rows `errors`, `differences` and `contrasts` compare.
 """
 
 import dataclasses
 from functools import cache
 from typing import NamedTuple
 
+import pandas as pd
+
 from di2pose_lib.base.checks import require
 from di2pose_lib.base.config_file import config_from_dict, to_dict
 from di2pose_lib.evaluation import step_curve
+from di2pose_lib.evaluation.intervals import interval, intervals, verdict, weighted_sum
 from di2pose_lib.tokens.designs import TokenizerDesign, design_size, match_parameters
 
 # What a table trains, and what it measures.
@@ -35,8 +39,8 @@ class Contrast(NamedTuple):
     claim: str
     weights: dict
     """{setting: weight}."""
-    metrics: dict | None = None
-    """{metric: weight} of the error; None: the table's primary metric."""
+    measures: tuple = ()
+    """(weight, measure) of the error, as `Table.primary`; none: that one."""
 
 
 class Table(NamedTuple):
@@ -49,9 +53,14 @@ class Table(NamedTuple):
     favourite: str | None
     """The setting that the paper found, or we took, for the best; each other one is claimed to
     be worse. None where `contrasts` say what is claimed."""
-    primary: str
-    """The metric that decides: a key of a row's `errors`."""
+    primary: dict
+    """Which of its rows decide: {column: value}."""
     contrasts: tuple = ()
+
+    @property
+    def study(self):
+        """The study that holds its rows."""
+        return f"ablation_{self.name}"
 
 
 def _rates(occlude):
@@ -129,10 +138,10 @@ FEW = {"quantizer": "fsq", "levels": (8, 8, 8, 4)}
 PCT_CODES = {"quantizer": "vq", "codebook_size": 2048, "code_width": 8}
 
 IN_TRAINING = {"data.train_occluder_share": 0.5}
-ONE_SAMPLE = "one sample, clean, mpjpe_mm"
-ONE_SAMPLE_OCCLUDED = "one sample, occluders, mpjpe_mm"
-RISE = {ONE_SAMPLE_OCCLUDED: 1, ONE_SAMPLE: -1}  # what occluders add to the error
-RECONSTRUCTION = "reconstruction, mpjpe_mm"
+ONE_SAMPLE = {"estimator": "one sample", "occlusion": "clean", "metric": "mpjpe_mm"}
+ONE_SAMPLE_OCCLUDED = ONE_SAMPLE | {"occlusion": "occluders"}
+RISE = ((1, ONE_SAMPLE_OCCLUDED), (-1, ONE_SAMPLE))  # what occluders add to the error
+RECONSTRUCTION = {"estimator": "reconstruction of the truth", "metric": "mpjpe_mm"}
 
 # What the tokenizer's reconstruction may gain from, one by one.
 TWICE_THE_TOKENS = {"tokenizer.sizes.num_tokens": 102}
@@ -334,7 +343,7 @@ CURVE = Table(  # not compared row by row: one run holds the whole curve
     STEPS,
     (Setting("as it is", {}),),
     "as it is",
-    "",
+    {},
 )
 
 EVERY_TABLE = (*TABLES, BEST, CURVE)
@@ -397,3 +406,52 @@ def run_values(config, kind, design=None):
         del values["tokenizer"]["sizes"]
         values["design"] = dataclasses.asdict(design)
     return {"kind": kind, **values}
+
+
+DRAWS = (2000, "ablations", "bootstrap")  # of the intervals
+
+
+def rows_of(df, table, **wanted):
+    """The rows of a table's measure, or of another: {column: value}; all joints."""
+    rows = df[(df.study == table.study) & (df.joints == "all")]
+    for name, value in wanted.items():
+        rows = rows[rows[name] == value]
+    return rows
+
+
+def errors(df, table):
+    """The measure of each setting: mean, low, high, seeds; a DataFrame in the table's order."""
+    found = intervals(rows_of(df, table, **table.primary), ["source", "setting"], draws=DRAWS)
+    order = {setting.name: place for place, setting in enumerate(table.settings)}
+    return found.sort_values("setting", key=lambda names: names.map(order), kind="stable")
+
+
+def weighted(df, table, weights, measures=()):
+    """`Interval` of a weighted sum of settings, {name: weight}; None where one was not run.
+
+    The errors of a seed's settings are of the same images, so the sum is taken in each cluster
+    of them before these are resampled.
+    """
+    parts = [
+        (weight * times, rows_of(df, table, setting=name, **measure))
+        for name, weight in weights.items()
+        for times, measure in measures or ((1, table.primary),)
+    ]
+    if any(rows.empty for _, rows in parts):
+        return None
+    return interval(weighted_sum(*parts), draws=DRAWS)
+
+
+def claims_of(df, table):
+    """What a table claims: (claim, weights, measures) of its contrasts, or against its favourite;
+    a DataFrame of claim, mean, low, high, seeds, verdict, above 0 where it holds."""
+    lines = []
+    for claim, weights, measures in table.contrasts or [
+        Contrast(f"{one.name} is worse than {table.favourite}", {one.name: 1, table.favourite: -1})
+        for one in table.settings
+        if one.name != table.favourite
+    ]:
+        value = weighted(df, table, weights, measures)
+        if value is not None:
+            lines.append({"claim": claim, **value._asdict(), "verdict": verdict(value)})
+    return pd.DataFrame(lines)

@@ -1,215 +1,286 @@
-"""The ledger: a row for each number and each claim of the two papers, ours beside it.
+"""The ledger: each number and each claim of the two papers, ours beside it.
 
 `python -m studies.ledger` writes results/ledger.csv from the committed results; nothing is
-measured and nothing entered by hand. A row is one number of a table, or one claim. Our two data
-sources have columns of their own and are never mixed: `our_value`, `our_ci95`, `status` … are of
-the source in `data`, synthetic people; those that begin with `mocap_` are of motion capture. Both
-are empty where no data of ours play a part.
+measured and nothing entered by hand. A row is one number of a table, or one claim, on one of our
+data sources; where no data of ours play a part it is one row, and `source` says what does, or is
+empty. `status` is one of those in `claims`: "measured here" says that an analogue of ours stands
+beside the number, as `measure` names it; the paper's own number needs licensed data. Of a claim
+`value` is an effect, above 0 where the claim holds, and `verdict` one of three words.
 
-`status` is one of `ledger_analogues.STATUSES`. "measured here" says that an analogue of ours stands
-beside the number, as `measure` names it (`ledger_analogues` says why this one); the paper's own
-number stays as it is, for it needs licensed data. The estimator is one sample, the paper's
-Algorithm 2, where the results have it (soft decoding in 3DPW's table). Of a claim `our_value` is
-an effect, above 0 where the claim holds, and `verdict` one of three words; of trained networks
-fewer than three training seeds decide nothing, while equations and the papers' own arithmetic need
-none.
+Ours are of other data, other sizes and another image encoder: an analogue shows whether the same
+comparison comes out the same way, never whether the paper's number is right.
 
-Our values have two digits after the point; papers' numbers stand as printed. Intervals are of
-95 %: over "images" (clusters of them: people or recordings; and seeds where there are several),
-"seeds and images" of the ablations, "seeds" alone where no image counts, or what the "rounding" of
-the papers' numbers leaves open.
+| the paper's | ours |
+|---|---|
+| Human3.6M, average | test set, clean, mean of the actions' means |
+| Human3.6M, an action | synthetic: the action of that name; motion capture: walk for Walk |
+| 3DPW | test set, clean: other people and cameras, but no other data set |
+| 3DPW-Occ | test set with occluders in the scene |
+| 3DPW-AdvOcc | the same protocol on ours, fresh textures at the worst place |
+| Di2Pose's ablations | the ablations' settings of the same names |
+| HiPART's masks and crops | the same sweeps of Di2Pose, until HiPART is here |
+| HiPART's speed | Di2Pose's, poses a second, one picture at a time |
+
+A row of 3DPW's table is of one estimator, soft decoding: an attack needs hundreds of predictions
+of each image, and that of Algorithm 2 was made on few of them. All others are one sample of it.
 """
 
-import csv
-import io
 import math
 import sys
 
+import pandas as pd
+
 from di2pose_lib.base import surroundings
 from di2pose_lib.base.checks import require
+from di2pose_lib.base.config_file import load_config
 from di2pose_lib.base.files import write_text
 from di2pose_lib.base.project import project_root
-from di2pose_lib.evaluation import comparisons
-from studies.ledger_analogues import MEASURED, SLIP, SLIPS, STATUSES, beside
-from studies.ledger_claims import decide
-from studies.ledger_outcomes import PAPERS
-from studies.ledger_results import ABLATIONS, BENCHMARK, BENCHMARK_FILE, SOURCES, Results
-from studies.ledger_tables import CLAIM, claim_rows, incomplete
-from studies.paper_numbers import numbers, read_csv
-
-EQUATIONS = "transition_matrices"
-LEDGER = "results/ledger.csv"
-CLAIMS = "paper/claims.csv"
-DIGITS = 2
-
-_OWN = ("value", "ci95", "status", "command", "verdict", "seeds", "ci95_over", "measure")
-_FIRST = {"value": "our_value", "ci95": "our_ci95"}
-COLUMNS = (
-    *("source", "table", "row", "column", "paper_value", "our_value", "our_ci95"),
-    *("data", "status", "command", "verdict", "seeds", "ci95_over", "measure"),
-    *(f"mocap_{name}" for name in _OWN),
-    *("unit", "paper_data", "note"),
+from di2pose_lib.evaluation import intervals
+from di2pose_lib.evaluation.estimators import CHAIN_STEPS, SOFT
+from di2pose_lib.evaluation.table import study_rows
+from studies import ablations, claims
+from studies.claims import (
+    CLEAN,
+    EQUATIONS,
+    FRESH_40,
+    FRESH_80,
+    MEAN_OF_ACTIONS,
+    MEASURED,
+    OCCLUDERS,
+    QUOTED,
+    SLIP,
+    Found,
+    Undecidable,
 )
-CLAIM_COLUMNS = {
-    *("id", "source", "section", "claim", "quotation", "paper_value", "unit", "check"),
-    *("decided_by", "slip", "readme"),
-}
+from studies.paper_numbers import DI2POSE, HIPART, ablation_settings, numbers, read_csv
 
-_MOCAP_ROOT = "MOCAP_ROOT=<folder of BVH files>"
-_EXPERIMENTS = f"make occlusion {_MOCAP_ROOT}"
-COMMANDS = {  # what makes a file of results
-    EQUATIONS: "make repro",
-    ABLATIONS: f"make ablations {_MOCAP_ROOT}",
-    BENCHMARK: f"python benchmarks/inference.py {BENCHMARK_FILE}",
-    PAPERS: "python -m studies.ledger",
-    "sweeps": _EXPERIMENTS,
-    "advocc": _EXPERIMENTS,
-    "uncertainty": _EXPERIMENTS,
-    "plausibility": _EXPERIMENTS,
-}
-WITHOUT_DATA = {  # these are the same whatever the source
-    BENCHMARK: "untrained networks",
+LEDGER, CLAIMS = "results/ledger.csv", "paper/claims.csv"
+SOURCES = ("synthetic", "mocap")
+CLAIM = "claim"  # in the rows of claims, in the place of a column's name
+DIGITS = 2
+COLUMNS = (
+    *("paper", "table", "row", "column", "paper_value", "unit", "paper_data"),
+    *("source", "status", "value", "low", "high", "over", "seeds", "verdict"),
+    *("measure", "command", "note"),
+)
+WITHOUT_DATA = {  # what stands in the place of a source, where none plays a part
+    claims.BENCHMARK: "untrained networks",
     EQUATIONS: "the chain alone",
-    PAPERS: "the paper's own numbers",
+    claims.PAPERS: "the paper's own numbers",
+}
+COMMANDS = {  # what makes such results; all others are studies
+    claims.BENCHMARK: f"python benchmarks/inference.py {claims.BENCHMARK_FILE}",
+    EQUATIONS: "make repro",
+    claims.PAPERS: "python -m studies.ledger",
 }
 
+METHODS = {  # the papers' names of rivals, and of the two methods
+    "Di2Pose": DI2POSE,
+    "HiPART": HIPART,
+    "vanilla spatial transformer + HiPART": HIPART,
+    "Gong 2023 (DiffPose)": "DiffPose",
+    "Gong 2023 (DiffPose)*": "DiffPose",
+    "DiffPose": "DiffPose",
+    "Geng 2023 (PCT)": "PCT",
+    "Geng 2023 (PCT)*": "PCT",
+}
+PRINTED = "Dir Disc Eat Greet Phone Photo Pose Purch Sit SitD Smoke Wait WalkD Walk WalkT"
+SYNTHETIC = (
+    "Directions Discussion Eating Greeting Phoning Photo Posing Purchases Sitting SittingDown "
+    "Smoking Waiting WalkDog Walking WalkTogether"
+)
+ACTIONS = {
+    "synthetic": dict(zip(PRINTED.split(), SYNTHETIC.split(), strict=True)),
+    "mocap": {"Walk": "walk"},
+}
+BENCHMARKS = {  # Table 2's: where our analogue is
+    "3dpw": CLEAN | {"estimator": SOFT},
+    "occ": OCCLUDERS | {"estimator": SOFT},
+    "adv40": FRESH_40 | {"study": "advocc", "joints": "outside the patch"},
+    "adv80": FRESH_80 | {"study": "advocc", "joints": "outside the patch"},
+}
+METRICS = {"mpjpe": "mpjpe_mm", "pa": "pa_mpjpe_mm", "pa_mpjpe": "pa_mpjpe_mm"}
+MEAN = CLEAN | {"study": "actions", "action": MEAN_OF_ACTIONS}
 
-def read_claims(root=None):
-    """The claims of both papers, dicts, in the order of their file.
-
-    Raises:
-        ValueError: a column is missing, or two claims of a paper have one id.
-    """
-    path = (root or project_root()) / CLAIMS
-    rows = read_csv(path)
-    missing = CLAIM_COLUMNS - (rows[0].keys() if rows else set())
-    require(not missing, f"{path} must have the columns {', '.join(sorted(missing))}")
-    ids = [(row["source"], row["id"]) for row in rows]
-    twice = {key for key in ids if ids.count(key) > 1}
-    require(not twice, f"{path}: every claim must have an id of its own; got {sorted(twice)} twice")
-    return rows
+_COPY = "equal to another row of the paper, aligned error above the unaligned: do not aim at it"
+SLIPS = {  # (paper, table, row, column): what is wrong
+    (DI2POSE, "Table 3b", "fsq_levels (reconstruction), 8 5 5 5", "mpjpe"): _COPY,
+    (DI2POSE, "Table 3b", "fsq_levels (reconstruction), 8 5 5 5", "pa_mpjpe"): _COPY,
+    (DI2POSE, "Table 4", "representation (reconstruction), PCT", "mpjpe"): _COPY,
+    (DI2POSE, "Table 4", "representation (reconstruction), PCT", "pa_mpjpe"): _COPY,
+    (DI2POSE, "Table 6", "Di2Pose", "Avg"): "the row's 15 actions average 39.16",
+}
 
 
 def build(root=None):
-    """Every row of the ledger as a dict of strings, in the order of the papers' tables.
+    """Every row of the ledger, a DataFrame of strings, in the order of the papers' tables.
 
     Raises:
-        ValueError: papers' files or results that cannot be read, or that do not fit.
+        ValueError: papers' files or results that cannot be read, or claims without a function.
     """
     root = root or project_root()
-    results = Results(root)
-    rows = [_number_row(number, results) for number in numbers(root / "paper")]
-    return rows + [_claim_row(claim, results) for claim in read_claims(root)]
+    tables = {source: study_rows(source=source, root=root) for source in SOURCES}
+    lines = []
+    for number in numbers(root / "paper").to_dict("records"):
+        slip = SLIPS.get(tuple(number[name] for name in ("paper", "table", "row", "column")), "")
+        for source, found in _each_source(tables, lambda df, n=number: beside(n, df)):
+            lines.append(_line(number, source, found, slip, verdict=""))
+    for claim in _claims(root):
+        sentence, function = claims.CLAIMS[claim["row"]]
+        for source, found in _each_source(tables, function):
+            lines.append(_line({**claim, "note": sentence}, source, found, claim["slip"]))
+    return pd.DataFrame(lines, columns=COLUMNS).fillna("").astype(str)
 
 
-def write(root=None):
-    """Write results/ledger.csv; the rows."""
-    root = root or project_root()
-    rows = build(root)
-    text = io.StringIO()
-    table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
-    write_text(root / LEDGER, text.getvalue())
-    return rows
+def _claims(root):
+    rows = read_csv(root / CLAIMS)
+    require(
+        sorted(rows.id) == sorted(claims.CLAIMS),
+        f"{CLAIMS} and `claims.CLAIMS` must have the same ids, once; "
+        f"they differ in {sorted(set(rows.id) ^ set(claims.CLAIMS)) or 'how often'}",
+    )
+    names = {"source": "paper", "section": "table", "id": "row"}
+    return rows.rename(columns=names).assign(column=CLAIM).to_dict("records")
 
 
-def _number_row(number, results):
-    row = dict.fromkeys(COLUMNS, "")
-    row |= {
-        "source": number.source,
-        "table": number.table,
-        "row": number.row,
-        "column": number.column,
-        "paper_value": number.value,
-        "unit": number.unit,
-        "paper_data": number.data,
+def _each_source(tables, function):
+    """(source, `Found` or `Undecidable`) of each source; once, where the sources play no part."""
+    found = {}
+    for source, df in tables.items():
+        try:
+            found[source] = function(df)
+        except Undecidable as reason:
+            found[source] = reason
+        one = found[source]
+        if isinstance(one, Found) and one.made_by in WITHOUT_DATA:
+            return [(WITHOUT_DATA[one.made_by], one)]
+        if isinstance(one, Undecidable) and one.args[0] in (QUOTED, claims.OUT_OF_SCOPE):
+            return [("", one)]
+    return list(found.items())
+
+
+def _line(row, source, found, slip, verdict=None):
+    """A line of the ledger."""
+    line = {name: row.get(name, "") for name in COLUMNS} | {"source": source}
+    if slip:
+        line["note"] = f"{line['note']} (slip: {slip})" if line["note"] else f"slip: {slip}"
+    if isinstance(found, Undecidable):
+        status, measure, study = (*found.args, "", "")[:3]
+        command = _command(study) if study else ""
+        word = intervals.UNDECIDED if verdict is None else verdict
+        return line | {"status": status, "measure": measure, "command": command, "verdict": word}
+    value, whole = found.value, found.over and math.isfinite(found.value.low + found.value.high)
+    return line | {
+        "status": SLIP if slip else MEASURED,
+        "unit": found.unit if verdict is None else line["unit"],
+        "value": _rounded(value.mean),
+        "low": _rounded(value.low) if whole else "",
+        "high": _rounded(value.high) if whole else "",
+        "over": found.over if whole else "",
+        "seeds": str(value.seeds) if value.seeds else "",
+        "verdict": found.verdict if verdict is None else verdict,
+        "measure": found.measure,
+        "command": _command(found.made_by),
     }
-    for source in SOURCES:
-        found = beside(number, source, results)
-        row |= _cells(source, found.status, found.made_by, *(found.measured or ()))
-    slip = SLIPS.get((number.source, number.table, number.row, number.column))
-    return _slipped(row, slip) if slip else row
 
 
-def _claim_row(claim, results):
-    row = dict.fromkeys(COLUMNS, "")
-    row |= {
-        "source": claim["source"],
-        "table": claim["section"],
-        "row": claim["id"],
-        "column": CLAIM,
-        "paper_value": claim["paper_value"],
-        "unit": claim["unit"],
-        "note": claim["claim"],
-    }
-    for source in SOURCES:
-        found = decide(claim["decided_by"], source, results)
-        shown = (found.effect, found.over, found.what, found.verdict)
-        row |= _cells(source, found.status, found.made_by, *shown)
-        row["unit"] = found.unit or row["unit"]
-    return _slipped(row, claim["slip"]) if claim["slip"] else row
-
-
-def _cells(source, status, made_by, value=None, over="", what="", verdict=""):
-    """The columns of one source; of the second none where no data of ours play a part."""
-    require(status in STATUSES, f"`status` must be one of {', '.join(STATUSES)}; got {status!r}")
-    if made_by in WITHOUT_DATA and source != SOURCES[0]:
-        return {}
-    data = WITHOUT_DATA.get(made_by, source if made_by else "")
-    cells = {
-        "value": "" if value is None else _rounded(value.mean),
-        "ci95": _interval(value, over),
-        "status": status,
-        "command": COMMANDS.get(made_by, ""),
-        "verdict": verdict,
-        "seeds": str(value.seeds) if value is not None and value.seeds else "",
-        "ci95_over": over if _interval(value, over) else "",
-        "measure": what,
-    }
-    named = {_column(source, name): text for name, text in cells.items()}
-    return {**named, "data": data} if source == SOURCES[0] else named
-
-
-def _column(source, name):
-    return _FIRST.get(name, name) if source == SOURCES[0] else f"mocap_{name}"
-
-
-def _slipped(row, slip):
-    row["status"] = SLIP
-    if row["mocap_status"] == MEASURED:
-        row["mocap_status"] = SLIP
-    row["note"] = f"{row['note']} (slip: {slip})" if row["note"] else f"slip: {slip}"
-    return row
+def _command(made_by):
+    target = "ablations" if made_by.startswith("ablation") else "occlusion"
+    return COMMANDS.get(made_by, f"make {target} MOCAP_ROOT=<folder of BVH files>")
 
 
 def _rounded(value):
     return f"{round(value, DIGITS) + 0.0:.{DIGITS}f}"  # + 0.0: no −0.00
 
 
-def _interval(value, over):
-    """ "[1.00, 2.00]"; empty without a value, or of a single training seed over seeds."""
-    if value is None or not over or not math.isfinite(value.low + value.high):
-        return ""
-    return f"[{_rounded(value.low)}, {_rounded(value.high)}]"
+def beside(number, df):
+    """`Found`: what of ours stands beside a number of the papers, a row of `numbers` as a dict.
+
+    Raises:
+        Undecidable: nothing does.
+    """
+    if number["frames"] not in ("", "1") or "MixSTE" in number["method"]:
+        raise Undecidable(claims.OUT_OF_SCOPE)
+    if number["ablation"]:
+        return _ablation(number, df)
+    method = method_of(number, df)
+    if method is None or number["unit"] not in ("mm", "frames/s"):
+        raise Undecidable(QUOTED)
+    if number["column"] == "fps_v100":
+        return _speed(number)
+    return claims.error(df, **{"method": method} | _place(number, df))
+
+
+def method_of(number, df):
+    """`method` of the rows of ours that a number is like; None without any."""
+    if number["table"] == "Table 3" and number["paper"] == HIPART:
+        whose = HIPART
+    else:  # HiPART's Table 1 has methods in columns
+        whose = METHODS.get(number["method"] or number["column"])
+    if (df.method == whose).any():
+        return whose
+    return DI2POSE if whose == HIPART else None
+
+
+def _ablation(number, df):
+    table, setting = ablation_settings()[number["ablation"], number["setting"]]
+    place = table.primary | {"metric": METRICS[number["column"]]}
+    rows = ablations.rows_of(df, table, setting=setting.name, **place)
+    value = intervals.interval(rows, draws=ablations.DRAWS)
+    measure = f"ablation {table.name}: {setting.name}, {', '.join(place.values())}"
+    if value is None:
+        raise Undecidable(claims.NOT_RUN, measure, table.study)
+    return Found(value, measure, table.study, over="seeds and images")
+
+
+def _place(number, df):
+    """Arguments of `claims.error`: which row of ours is like a number."""
+    if number["paper"] == DI2POSE and number["table"] == "Table 2":
+        benchmark, metric = number["column"].split("_")
+        return BENCHMARKS[benchmark] | {"metric": METRICS[metric]}
+    if number["paper"] == DI2POSE:
+        metric = {"metric": "pa_mpjpe_mm" if number["table"] == "Table 6" else "mpjpe_mm"}
+        if number["column"] == "Avg":
+            return MEAN | metric
+        action = ACTIONS[df.source.iloc[0]].get(number["column"])
+        if action is None:
+            raise Undecidable(claims.LICENSED)
+        return CLEAN | metric | {"study": "actions", "action": action}
+    if number["occlusion"]:
+        level = float(number["ratio"])
+        return {"occlusion": number["occlusion"], "level": level} if level else CLEAN
+    sizes = [number[name] for name in ("L1_encoder_blocks", "L2_gcsab_blocks", "D1", "D2")]
+    if number["table"] == "Table 3" and sizes != ["4", "12", "128", "128"]:
+        raise Undecidable(claims.LICENSED)
+    return MEAN
+
+
+def _speed(number):
+    """Poses a second; of untrained networks, so the data play no part."""
+    if METHODS.get(number["method"]) != HIPART:
+        raise Undecidable(QUOTED)
+    num_steps = load_config(project_root() / "params.yaml").diffusion.num_steps
+    steps = min(CHAIN_STEPS, num_steps)  # of the estimator whose errors stand beside
+    each, where = claims.milliseconds(steps)
+    what = f"Di2Pose, scale lesson, {steps} steps, one picture at a time, {where}"
+    return claims.exact(1000 / each, what, claims.BENCHMARK, "frames/s")
 
 
 def main():
     """Command line; returns the exit code."""
     try:
         surroundings.check(project_root())
-        rows = write()
+        rows = build()
+        write_text(project_root() / LEDGER, rows.to_csv(index=False, lineterminator="\n"))
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    claims = claim_rows(rows)
-    print(f"{LEDGER}: {len(rows) - len(claims)} numbers, {len(claims)} claims")
-    for word in (comparisons.HOLDS, comparisons.FAILS, comparisons.UNDECIDED):
-        own, mocap = (sum(row[f"{p}verdict"] == word for row in claims) for p in ("", "mocap_"))
-        print(f"  {word}: {own} on synthetic data or by arithmetic, {mocap} on motion capture")
-    waiting = len(incomplete(rows))
+    of_claims = rows[rows.column == CLAIM]
+    print(f"{LEDGER}: {len(rows) - len(of_claims)} lines of numbers, {len(of_claims)} of claims")
+    print(of_claims.groupby(["verdict", "source"]).size().to_string())
+    waiting = (rows.status == claims.NOT_RUN).sum()
     if waiting:
-        print(f"  {waiting} rows wait for experiments that have not been run")
+        print(f"{waiting} lines wait for studies that have not been run")
     return 0
 
 

@@ -21,8 +21,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 TRANSITIVE = "# what those need, pinned as well"
 PARAMS = [ROOT / "params.yaml", *sorted((ROOT / "pipelines").glob("*.yaml"))]
 
-# Modules that draw figures or run notebooks; all others are the core.
-NOT_CORE = ("figures", "kernel", "run_notebook")
+# Modules that measure, draw figures or run notebooks; all others are the core.
+NOT_CORE = ("evaluation", "figures", "kernel", "run_notebook")
 IMPORTED_AS = {"PIL": "pillow", "ruamel": "ruamel.yaml", "yaml": "pyyaml"}
 
 
