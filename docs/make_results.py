@@ -1,36 +1,32 @@
 """Write what is derived from results.
 
-The blocks of README.md and docs/results.md: tables from the sources' sweeps.json, verdicts from
+The blocks of README.md and docs/results.md: tables from the studies' rows, verdicts from
 results/ledger.csv, figures of speed from benchmarks/results/*.json, and how far seeds differ from
 their record; and into the record of the synthetic source the variation of real motion capture,
 which notebook 01 compares it with.
 """
 
-import csv
+from functools import cache
 from pathlib import Path
 
+import pandas as pd
+
 from di2pose_lib.base import surroundings
-from di2pose_lib.base.config import SOURCES
 from di2pose_lib.base.config_file import load_config
 from di2pose_lib.base.files import is_there, read_json, write_json, write_text
 from di2pose_lib.base.project import results_folder
-from di2pose_lib.evaluation import estimators, inpainting, measure, step_curve
+from di2pose_lib.evaluation import estimators, inpainting, measure
 from di2pose_lib.evaluation.advocc_search import COARSE_TO_FINE
-from di2pose_lib.evaluation.conditions import of_action
-from di2pose_lib.evaluation.result_tables import chosen, shown
+from di2pose_lib.evaluation.intervals import difference, interval, intervals
+from di2pose_lib.evaluation.table import study_rows
 from di2pose_lib.figures import markdown_table
-from studies import (
-    ablation_runs,
-    ablation_tables,
-    ablations,
-    ledger,
-    ledger_tables,
-    reproduction,
-    step_choice,
-)
+from studies import ablation_runs, ablations, ledger, reproduction, step_choice
+from studies.claims import CLAIMS
+from studies.paper_numbers import read_csv
 
 ROOT = Path(__file__).resolve().parent.parent
-ROWS = (
+SOURCES = {"synthetic": "synthetic", "mocap": "motion capture"}
+SHOWN = (
     (measure.MEAN_POSE, "mean"),
     (measure.NEIGHBOUR, "copy"),
     (measure.DI2POSE, estimators.CHAIN),
@@ -41,19 +37,14 @@ ROWS = (
     (measure.SHUFFLED, estimators.SOFT),
     (measure.TOKENIZER, measure.RECONSTRUCTION),
 )
-HEADLINES = (  # README's few rows and columns of them
+WHY = {"quoted": "no rival here yet", "needs licensed data": "nothing like it in these data"}
+
+HEADLINES = (  # README's few rows of them
     (measure.MEAN_POSE, "mean"),
     (measure.NEIGHBOUR, "copy"),
     (measure.DI2POSE, estimators.CHAIN),
     (measure.DI2POSE, estimators.SOFT),
     (measure.TOKENIZER, measure.RECONSTRUCTION),
-)
-COLUMNS = (
-    ("synthetic", "synthetic, clean", "clean"),
-    ("synthetic", "synthetic, occluders", "occluders"),
-    ("mocap", "motion capture, clean", "clean"),
-    ("mocap", "motion capture, occluders", "occluders"),
-    ("mocap", "dance, clean", of_action("clean", "dance")),
 )
 
 PARAMS = {"lesson": "params.yaml", "paper": "pipelines/paper.yaml"}
@@ -63,38 +54,45 @@ SAMPLED = {  # evaluation.step_order and step_spacing: what benchmarks/sampler.p
 }
 
 
-def rows_of(data, file):
-    """The rows of a file of results, over all training seeds; none where it is not there."""
-    path = results_folder(data, ROOT) / f"{file}.json"
-    return read_json(path) if is_there(path) else []
+@cache
+def rows_of(study):
+    """The rows of a study, of all sources and seeds."""
+    return study_rows(study, root=ROOT)
 
 
-def cell(rows, method, estimator, protocol):
-    """mean [low, high], or a dash where the method was not asked."""
-    found = chosen(rows, method=method, estimator=estimator, protocol=protocol)
-    return shown(found[0], 0) if found else "–"
+def shown(one, sign="", digits=1):
+    """ "12.3 [11.0, 13.6]" of a line of `intervals`, or of an `Interval`."""
+    return "{:{f}} [{:{f}}, {:{f}}]".format(one.mean, one.low, one.high, f=f"{sign}.{digits}f")
 
 
-def table(shown_rows=ROWS, columns=COLUMNS):
+@cache
+def _errors():
+    """MPJPE over all joints: a DataFrame, a row a method and estimator, a column for the images."""
+    rows = pd.concat([rows_of("occlusion").query("joint == ''"), rows_of("actions")])
+    rows = rows.query("occlusion in ['clean', 'occluders'] and action in ['all', 'dance']")
+    rows = rows.query("joints == 'all' and metric == 'mpjpe_mm'")
+    names = rows.source.astype(str).map(SOURCES) + ", " + rows.occlusion.astype(str)
+    rows = rows.assign(images=names.mask(rows.action == "dance", "dance, clean"))
+    found = intervals(rows, ["method", "estimator", "images"])
+    cells = found.assign(cell=[shown(one, digits=0) for one in found.itertuples()])
+    columns = [f"{name}, {what}" for name in SOURCES.values() for what in ("clean", "occluders")]
+    columns += ["dance, clean"]
+    cells = cells.pivot(index=["method", "estimator"], columns="images", values="cell")
+    seeds = found.groupby("images").seeds.min()[columns].astype(str).tolist()
+    return cells[columns].fillna("–"), ["*training seeds*", "", *seeds]
+
+
+def table():
     """The table's lines, in Markdown."""
-    results = {data: rows_of(data, "sweeps") for data in SOURCES}
-    lines = [
-        "| method | estimator | " + " | ".join(title for _, title, _ in columns) + " |",
-        "|---" * (2 + len(columns)) + "|",
-    ]
-    for method, estimator in shown_rows:
-        cells = [cell(results[data], method, estimator, protocol) for data, _, protocol in columns]
-        lines.append(f"| {method} | {estimator} | " + " | ".join(cells) + " |")
-    seeds = [
-        min((row["seeds"] for row in chosen(results[data], protocol=protocol)), default="–")
-        for data, _, protocol in columns
-    ]
-    return [*lines, f"| *training seeds* | | {' | '.join(map(str, seeds))} |"]
+    cells, seeds = _errors()
+    rows = cells.reindex(SHOWN).reset_index()
+    return markdown_table(list(rows.columns), [*rows.to_numpy().tolist(), seeds]).splitlines()
 
 
 def headlines():
-    """README's few rows of the table, without that of the seeds."""
-    return table(HEADLINES, COLUMNS[:4])[:-1]
+    """README's few rows of the table, without dance."""
+    rows = _errors()[0].reindex(HEADLINES).iloc[:, :4].reset_index()
+    return markdown_table(list(rows.columns), rows.to_numpy().tolist()).splitlines()
 
 
 def besides():
@@ -104,67 +102,55 @@ def besides():
 
 def _known_joints():
     each = []
-    for case in inpainting.CASES:
-        protocol = inpainting.protocol_of(case)
-        for data in SOURCES:
-            found = {
-                row["estimator"]: f"{row['mean']:+.1f} [{row['ci95_low']:+.1f}, "
-                f"{row['ci95_high']:+.1f}]"
-                for row in rows_of(data, "inpainting")
-                if row["protocol"] == protocol
-            }
-            if found:
-                unknown = found[inpainting.WORSE_THAN_SAMPLE]
-                known = found[inpainting.WORSE_THAN_TOKENIZER]
-                each.append(f"{case}, {data}: {unknown} and {known}")
+    for case in map(inpainting.protocol_of, inpainting.CASES):
+        for source in SOURCES:
+            rows = rows_of("inpainting").query("source == @source and setting == @case")
+            given = rows.query("estimator == @inpainting.INPAINTED")
+            pairs = (("unknown", inpainting.SAMPLE), ("known", measure.RECONSTRUCTION))
+            both = [
+                difference(
+                    given.query("joints == @j"), rows.query("joints == @j and estimator == @e")
+                )
+                for j, e in pairs
+            ]
+            each.append(f"{case}, {source}: " + " and ".join(shown(interval(d), "+") for d in both))
     line = (
         "* Inpainting (notebook 09), given some joints: the unknown joints' error beside one "
         "sample's and the known joints' beside the tokenizer's, mm, by what is known: "
     )
-    return [f"{line}{'; '.join(each)}."] if each else []
+    return [f"{line}{'; '.join(each)}."]
 
 
 def _best_tokenizer():
-    each = []
-    for data in SOURCES:
-        (best,) = ablation_tables.compared(ablations.BEST, data)
-        if best.error:
-            _, ((_, *details),) = ablation_tables.markdown_details(ablations.BEST, data)
-            each.append(
-                f"{_over_seeds(best.error)} on {data} data ({_seeds(best.error.seeds)}; "
-                f"codes used {details[2]:.0f} %)"
-            )
+    rows = rows_of(ablations.BEST.study)
+    used = 100 * rows.query("metric == 'codes_used_share'").groupby("source").value.mean()
+    each = [
+        f"{one.mean:.1f} mm [{one.low:.1f}, {one.high:.1f}] on {one.source} data ({one.seeds} "
+        f"seeds; codes used {used[one.source]:.0f} %)"
+        for one in ablations.errors(rows, ablations.BEST).itertuples()
+    ]
     (setting,) = ablations.BEST.settings
     base = load_config(ROOT / ablation_runs.PARAMS)
     sizes = ablations.changed(base, setting.changes).tokenizer.sizes
     what = f"{sizes.num_tokens} tokens of {sizes.num_codes} codes, notebook 07"
     line = f"* The most exact tokenizer ({what}) rebuilds unseen people"
-    return [f"{line} to {' and '.join(each)}."] if each else []
-
-
-def _over_seeds(error):
-    """A mean in mm with its interval over the seeds, which a single seed has not."""
-    mean = f"{error.mean:.1f} mm"
-    return mean if error.seeds == 1 else f"{mean} [{error.low:.1f}, {error.high:.1f}]"
-
-
-def _seeds(count):
-    return f"{count} seed{'' if count == 1 else 's'}"
+    return [f"{line} to {' and '.join(each)}."]
 
 
 def _steps():
     each = []
-    for data in SOURCES:
-        curves, seeds = ablation_tables.mean_curves(data, "validation")
-        if curves:
-            chosen_way = step_choice.Candidate(*step_curve.fewest_steps(curves))
-            found = step_choice.evidence(step_choice.seed_curves(data, "validation"), chosen_way)
-            sure = f"by intervals {found.chosen.verdict}"
-            if found.cheaper is not None:
-                sure += f", one cheaper: {found.cheaper.verdict}"
-            each.append(f"{chosen_way} on {data} data ({_seeds(seeds)}; {sure})")
+    for source in SOURCES:
+        curves = step_choice.seed_curves(source, "validation", ROOT)
+        chosen = step_choice.fewest_steps(curves)
+        sure = f"by intervals {step_choice.beside_reference(curves, chosen).verdict}"
+        cheaper = step_choice.next_cheaper(curves, chosen)
+        if cheaper:
+            word = step_choice.beside_reference(curves, cheaper).verdict
+            sure += f", one cheaper: {word}"
+        seeds = curves.columns.get_level_values("seed").nunique()
+        each.append(f"{chosen} on {source} data ({seeds} seeds; {sure})")
     line = "* Fewest steps with 99 % of 100 steps' quality on average (validation, notebook 07)"
-    return [f"{line}: {'; '.join(each)}."] if each else []
+    return [f"{line}: {'; '.join(each)}."]
 
 
 def _time(milliseconds):
@@ -282,10 +268,25 @@ def seeds():
 
 def claims():
     """The verdicts on the claims that are marked to be shown, in Markdown."""
-    with open(ROOT / ledger.LEDGER, encoding="utf-8", newline="") as handle:
-        rows = list(csv.DictReader(handle))
-    verdicts = ledger_tables.readme_verdicts(rows, ledger.read_claims(ROOT))
-    return markdown_table(*verdicts).splitlines()
+    rows = pd.read_csv(ROOT / ledger.LEDGER, dtype=str, keep_default_na=False)
+    listed = read_csv(ROOT / ledger.CLAIMS)
+    listed = listed[listed.readme == "yes"].id
+    rows = rows[(rows.column == ledger.CLAIM) & rows.row.isin(listed)]
+    lines = [
+        [CLAIMS[name][0], *(_verdict(own, source) for source in SOURCES)]
+        for name, own in rows.groupby("row", sort=False)
+    ]
+    return markdown_table(["claim", *SOURCES.values()], lines).splitlines()
+
+
+def _verdict(rows, source):
+    """ "**holds here**: +1.20 mm [0.30, 2.10], 3 seeds", or why there is no effect."""
+    (one,) = rows[rows.source.isin([source, ""])].itertuples()
+    if not one.value:
+        return f"**{one.verdict}**: {WHY.get(one.status, one.status)}"
+    sign = "" if one.value.startswith("-") else "+"
+    ends = f" [{one.low}, {one.high}]" if one.low else ""
+    return f"**{one.verdict}**: {sign}{one.value} {one.unit}{ends}, {one.seeds} seeds"
 
 
 BLOCKS = {  # file: what stands there between two markers

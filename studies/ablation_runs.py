@@ -1,26 +1,23 @@
-"""Run the ablations: train each setting with each seed, and keep one small row for each run.
+"""Run the ablations: train each setting with each seed, and add its rows to its table's block.
 
-`python -m studies.ablation_runs --help`. Rows that exist are skipped, a run that was
-killed continues, and what runs share (images, encoder, a tokenizer, a denoiser that is run
-in different numbers of steps) is made once for each seed.
+`python -m studies.ablation_runs --help`. Rows that exist are skipped, a run that was killed
+continues, and what runs share (images, encoder, a tokenizer, a denoiser that is run in different
+numbers of steps) is made once for each seed.
 """
 
-import argparse
 import dataclasses
 import shutil
 import sys
 
+import pandas as pd
 import torch
 
 from di2pose_lib.base import surroundings
-from di2pose_lib.base.checks import require
-from di2pose_lib.base.config import SOURCES
-from di2pose_lib.base.config_file import load_config, to_dict
+from di2pose_lib.base.config_file import to_dict
 from di2pose_lib.base.devices import default_device
-from di2pose_lib.base.files import fingerprint, is_there, locked, write_json
-from di2pose_lib.base.machine import machine
+from di2pose_lib.base.files import fingerprint, is_there, locked
 from di2pose_lib.base.metrics import MM_PER_M
-from di2pose_lib.base.project import LIBRARY_DIGEST, Pipeline, project_root
+from di2pose_lib.base.project import LIBRARY_DIGEST, Pipeline
 from di2pose_lib.base.seeding import generator_for, seed_for
 from di2pose_lib.base.skeleton import bone_lengths
 from di2pose_lib.base.training import fit
@@ -31,13 +28,13 @@ from di2pose_lib.encoder.training import encode_images
 from di2pose_lib.evaluation import measure
 from di2pose_lib.evaluation.stage import pose_model
 from di2pose_lib.evaluation.step_curve import step_curve
+from di2pose_lib.evaluation.table import cluster_rows
 from di2pose_lib.tokens.designs import DesignedTokenizer, design_size
 from di2pose_lib.tokens.pct import PCTLoss, design_report, pct_loss
 from di2pose_lib.tokens.stage import trained_tokenizer
 from di2pose_lib.tokens.training import augment_poses, reconstruction_report
-from studies import ablations
+from studies import ablations, blocks
 from studies.ablation_times import predicted_seconds
-from studies.experiment_runs import check_sources, run_each
 
 PARAMS = "studies/ablations.yaml"  # seen from the repository's top folder
 SEEDS = (3, 4, 5)  # not those with which sizes and rates were chosen
@@ -53,25 +50,16 @@ NEEDS = {
 }
 
 
-class Run:
-    """One setting on one data source with one seed.
-
-    Attributes:
-        config: its whole `Config`.
-        kind: of its table.
-        row_path: where its row is, or will be.
-    """
+class Run(blocks.Run):
+    """One setting of a table on one data source with one seed."""
 
     def __init__(self, base, table, setting, source, seed, root=None):
-        self.config = ablations.config_of(base, setting, source, seed)
+        config = ablations.config_of(base, setting, source, seed)
         self.kind = table.kind
         self.design = setting.design and ablations.sized(setting.design)
-        root = root or project_root()
-        self.values = ablations.run_values(self.config, self.kind, self.design)
-        files = read_record(self.config).get("identity")
-        self.key = fingerprint([self.values, files])
-        self.row_path = root / "pipelines" / "ablations" / "results" / source / f"{self.key}.json"
-        self.store = root / "scratch" / "ablations" / f"{source}-{seed}"
+        values = ablations.run_values(config, self.kind, self.design)
+        super().__init__(table.study, setting.name, config, values, root)
+        self.store = self.root / "scratch" / "ablations" / f"{source}-{seed}"
 
     def stored(self, stage):
         """Where an artefact is kept for other runs with the same needs and the same code."""
@@ -81,52 +69,48 @@ class Run:
         return self.store / stage / fingerprint(needs)
 
     def go(self):
-        """Train what is missing, measure, and write the row.
+        """As `blocks.Run.go`; artefacts and checkpoints stay until the rows are written.
 
-        Killed, it continues: its artefacts and checkpoints stay until the row is written.
         One process at a time works with a source and a seed.
         """
-        pipeline = Pipeline(self.config, self.store / "runs" / self.key)
         with locked(self.store):
-            for stage in NEEDS:
-                link = pipeline.artifacts / stage
-                if link.is_symlink():  # of a run that was killed, perhaps to another code's
-                    link.unlink()
-                if is_there(self.stored(stage), folder=True) and not is_there(link, folder=True):
-                    link.parent.mkdir(parents=True, exist_ok=True)
-                    link.symlink_to(self.stored(stage))
-            measured = self._measure(pipeline)
-            for stage in NEEDS:
-                made = pipeline.artifacts / stage
-                if made.is_symlink() or not is_there(made, folder=True):
-                    continue
-                if not is_there(self.stored(stage), folder=True):
-                    self.stored(stage).parent.mkdir(parents=True, exist_ok=True)
-                    made.rename(self.stored(stage))
-            made_by = {
-                "library": LIBRARY_DIGEST[:16],
-                "machine": machine(),
-                "from": self.values,
-            }
-            write_json(self.row_path, {**made_by, **measured})
-            shutil.rmtree(pipeline.folder)
+            super().go()
+            shutil.rmtree(self.store / "runs" / self.key, ignore_errors=True)
 
-    def _measure(self, pipeline):
+    def measured(self):
+        """Rows of the setting; what is trained for it is kept for other runs."""
+        pipeline = Pipeline(self.config, self.store / "runs" / self.key)
+        for stage in NEEDS:
+            link = pipeline.artifacts / stage
+            if link.is_symlink():  # of a run that was killed, perhaps to another code's
+                link.unlink()
+            if is_there(self.stored(stage), folder=True) and not is_there(link, folder=True):
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.symlink_to(self.stored(stage))
+        rows = self._measured(pipeline)
+        for stage in NEEDS:
+            made = pipeline.artifacts / stage
+            if made.is_symlink() or not is_there(made, folder=True):
+                continue
+            if not is_there(self.stored(stage), folder=True):
+                self.stored(stage).parent.mkdir(parents=True, exist_ok=True)
+                made.rename(self.stored(stage))
+        return rows
+
+    def _measured(self, pipeline):
         if self.kind == ablations.DENOISER:
-            return _estimates(pipeline)
+            return _estimates(pipeline).assign(setting=self.name)
         if self.kind == ablations.STEPS:
             model, encoder = pose_model(pipeline), trained_encoder(pipeline).model
-            data = prepared_data(pipeline)
-            return {"curve": step_curve(model, encoder, data, self.config.seed)}
-        test = prepared_data(pipeline)["test"]
+            return step_curve(model, encoder, prepared_data(pipeline), self.config.seed)
         if self.design is None:
             tokenizer, report = trained_tokenizer(pipeline).model, reconstruction_report
+            parameters = sum(p.numel() for p in tokenizer.parameters())
         else:
             tokenizer, report = _designed_tokenizer(pipeline, self.design), design_report
-        measured = _reconstruction(tokenizer, report, test)
-        if self.design is not None:  # a learned codebook counts too
-            measured["parameters"] = design_size(self.design).parameters
-        return measured
+            parameters = design_size(self.design).parameters  # a learned codebook counts too
+        rows = _reconstruction(tokenizer, report, parameters, pipeline)
+        return rows.assign(setting=self.name)
 
 
 def _designed_tokenizer(pipeline, design):
@@ -173,51 +157,40 @@ def _settle_codebook(tokenizer, train, config):
         quantizer.update(features, quantizer.nearest(features), generator)
 
 
-def _by_cluster(errors, clusters):
-    """Means (mm, rounded) of errors (n,) over the images of each cluster, in its order."""
-    means = [errors[clusters == cluster].mean().item() for cluster in clusters.unique()]
-    return [round(mean, DIGITS) for mean in means]
-
-
-def _clusters(dataset):
-    """What is resampled, its images' clusters, and how many images each holds."""
-    kind, clusters = measure.clusters_of(dataset)
-    counts = clusters.unique(return_counts=True)[1].tolist()
-    return clusters, {"clusters": kind, "images": counts}
-
-
-def _reconstruction(tokenizer, report, test):
-    """What a tokenizer makes of the test subjects' poses."""
-    pose = test.take("pose")
-    where = next(tokenizer.parameters()).device
+def _reconstruction(tokenizer, report, parameters, pipeline):
+    """Rows of what a tokenizer makes of the test subjects' poses, and of its codes."""
+    test = prepared_data(pipeline)["test"]
+    pose, where = test.take("pose"), next(tokenizer.parameters()).device
     with torch.no_grad():
         rebuilt = tokenizer(pose.to(where)).cpu()
-    clusters, about = _clusters(test)
     errors = {
-        f"reconstruction, {metric}": _by_cluster(each.mean(dim=1), clusters)
-        for metric, each in measure.joint_errors(rebuilt, pose).items()
+        metric: each.mean(dim=1) for metric, each in measure.joint_errors(rebuilt, pose).items()
     }
     bones = (bone_lengths(rebuilt) - bone_lengths(pose)).abs().mean(dim=1) * MM_PER_M
-    errors["reconstruction, bone_length_mm"] = _by_cluster(bones.double(), clusters)
-    code_use = report(tokenizer, pose.to(where)).items()
-    return {
-        **about,
-        "errors": errors,
-        "code_use": {name: value for name, value in code_use if "_mm" not in name},
-        "parameters": sum(p.numel() for p in tokenizer.parameters()),
-    }
+    errors["bone_error_mm"] = bones.double()
+    place = {"method": measure.TOKENIZER, "estimator": measure.RECONSTRUCTION}
+    clusters = measure.cluster_names(test, pipeline.config)
+    rows = [
+        cluster_rows(values, clusters, DIGITS, metric=metric, **place)
+        for metric, values in errors.items()
+    ]
+    code_use = {k: v for k, v in report(tokenizer, pose.to(where)).items() if "_mm" not in k}
+    for metric, value in (code_use | {"parameters": parameters}).items():
+        alone = torch.tensor([float(value)], dtype=torch.float64)
+        rows.append(cluster_rows(alone, [""], metric=metric, **place).assign(n=len(test)))
+    return pd.concat(rows, ignore_index=True)
 
 
 def _estimates(pipeline):
-    """What Di2Pose makes of the test images, clean and with occluders."""
+    """Rows of what Di2Pose makes of the test images, clean and with occluders."""
     config, data = pipeline.config, prepared_data(pipeline)
     model, encoder = pose_model(pipeline), trained_encoder(pipeline).model
-    errors = {}
+    rows = []
     for occlusion, split in measure.CONDITIONS.items():
         dataset = data[split]
         batches = torch.arange(len(dataset)).split(config.evaluation.batch_size)
-        features = torch.cat([encode_images(encoder, dataset, rows).cpu() for rows in batches])
-        found = measure.predict_from_features(
+        features = torch.cat([encode_images(encoder, dataset, some).cpu() for some in batches])
+        predictions = measure.predict_from_features(
             model,
             measure.DI2POSE,
             features,
@@ -228,64 +201,46 @@ def _estimates(pipeline):
             occlusion,
             default_device(),
         )
-        clusters, about = _clusters(dataset)
+        clusters = measure.cluster_names(dataset, config)
         hidden = ~dataset.take("visible")
-        for prediction in found:
-            for metric, each in measure.joint_errors(prediction.pose, dataset.take("pose")).items():
-                name = f"{prediction.estimator}, {occlusion}, {metric}"
-                errors[name] = _by_cluster(each.mean(dim=1), clusters)
-                if occlusion == "occluders" and metric == "mpjpe_mm":
-                    some = hidden.any(dim=1)  # every image, but for a lucky occluder
-                    only = (each * hidden).sum(dim=1) / hidden.sum(dim=1).clamp_min(1)
-                    if all(some[clusters == cluster].any() for cluster in clusters.unique()):
-                        name = f"{prediction.estimator}, {occlusion}, occluded joints, {metric}"
-                        errors[name] = _by_cluster(only[some], clusters[some])
-    return {**about, "errors": errors}
+        for method, estimator, pose in predictions:
+            place = {"method": method, "estimator": estimator, "occlusion": occlusion}
+            place["level"] = 1.0 if occlusion == "occluders" else 0.0
+            for metric, each in measure.joint_errors(pose, dataset.take("pose")).items():
+                values = each.mean(dim=1)
+                rows.append(cluster_rows(values, clusters, DIGITS, metric=metric, **place))
+            if occlusion == "occluders":
+                errors = measure.joint_errors(pose, dataset.take("pose"))["mpjpe_mm"]
+                some = hidden.any(dim=1)  # every image, but for a lucky occluder
+                only = (errors * hidden).sum(dim=1)[some] / hidden.sum(dim=1)[some]
+                named = [name for name, one in zip(clusters, some.tolist(), strict=True) if one]
+                joints = {"joints": "occluded", "metric": "mpjpe_mm"}
+                rows.append(cluster_rows(only, named, DIGITS, **joints, **place))
+    return pd.concat(rows, ignore_index=True)
 
 
-def planned(base, tables, sources, seeds):
-    """{row's path: (table, setting, Run)} in the order of running: each seed's tables together."""
-    plan = {}
-    for source in sources:
-        for seed in seeds:
-            for table in tables:
-                for setting in table.settings:
-                    run = Run(base, table, setting, source, seed)
-                    plan.setdefault(run.row_path, (table, setting, run))
-    return plan
+def planned(base, tables, sources, seeds, root=None):
+    """`Run`s in the order of running: each seed's tables together."""
+    return [
+        Run(base, table, setting, source, seed, root)
+        for source in sources
+        for seed in seeds
+        for table in tables
+        for setting in table.settings
+    ]
 
 
 def main(arguments):
     """Command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m studies.ablation_runs", description=__doc__)
+
+    def of_names(base, names, sources, seeds):
+        return planned(base, [ablations.table_of(name) for name in names], sources, seeds)
+
     names = [table.name for table in ablations.EVERY_TABLE]
-    parser.add_argument("--table", nargs="+", choices=names, default=names)
-    parser.add_argument("--source", nargs="+", choices=SOURCES, default=list(SOURCES))
-    parser.add_argument("--seed", nargs="+", type=int, default=list(SEEDS))
-    parser.add_argument("--most", type=int, help="end after this many runs")
-    parser.add_argument("--plan", action="store_true", help="say what is missing, run nothing")
-    chosen = parser.parse_args(arguments)
-    try:
-        surroundings.check(project_root())
-        base = load_config(project_root() / PARAMS)
-        require(base.scale == "lesson", f"`scale` must be lesson in {PARAMS}; got {base.scale}")
-        tables = [ablations.table_of(name) for name in chosen.table]
-        plan = planned(base, tables, chosen.source, chosen.seed)
-        missing = {path: entry for path, entry in plan.items() if not is_there(path)}
-        print(f"{len(plan)} runs, {len(missing)} of them missing", flush=True)
-        if chosen.plan:
-            hours = predicted_seconds([run for *_, run in missing.values()]) / 3600
-            print(f"predicted on this machine: {hours:.1f} hours")
-            return 0
-        check_sources(base, chosen.source)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    named = []
-    for table, setting, run in list(missing.values())[: chosen.most]:
-        where = f"{run.config.data.source}, seed {run.config.seed}"
-        named.append((f"table {table.name}, {setting.name}, {where}", run))
-    return run_each(named)
+    program = "studies.ablation_runs"
+    return blocks.command(
+        program, __doc__, names, SEEDS, PARAMS, of_names, predicted_seconds, arguments
+    )
 
 
 if __name__ == "__main__":

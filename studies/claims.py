@@ -303,18 +303,20 @@ def slow_steps(df):
     return exact(100 * (0.5 - one / many), f"{what}: scale lesson, {where}", BENCHMARK, "%")
 
 
-def _printed(table, method):
-    """{column: value} of a row of Di2Pose's tables."""
-    rows = numbers()
-    rows = rows[(rows.paper == "Di2Pose") & (rows.table == table) & (rows.method == method)]
-    return dict(zip(rows.column, rows.paper_value.astype(float), strict=True))
+def _printed(table):
+    """{method: {column: value}} of one of Di2Pose's tables."""
+    rows, values = numbers(), {}
+    rows = rows[(rows.paper == "Di2Pose") & (rows.table == table)]
+    for method, column, value in zip(rows.method, rows.column, rows.paper_value, strict=True):
+        values.setdefault(method, {})[column] = float(value)
+    return values
 
 
 def table_6_average(df):
     """Di2Pose's 15 actions in Table 6 average below the best average of the others."""
-    own, best = _printed("Table 6", "Di2Pose"), "Zhang 2023"
-    del own["Avg"]
-    left = _printed("Table 6", best)["Avg"] - sum(own.values()) / len(own)
+    printed, best = _printed("Table 6"), "Zhang 2023"
+    own = {name: value for name, value in printed["Di2Pose"].items() if name != "Avg"}
+    left = printed[best]["Avg"] - sum(own.values()) / len(own)
     what = f"{best}'s average above the mean of Di2Pose's {len(own)} actions, in Table 6"
     value = Interval(left, left - 2 * ROUNDED, left + 2 * ROUNDED, 0)
     return exact(value, what, PAPERS, "mm", "rounding")
@@ -324,14 +326,9 @@ def largest_rise(metric, said):
     """The largest rise from 3DPW to AdvOcc@80 in Table 2 stays below so many percent."""
 
     def effect(df):
-        rows = numbers()
-        methods = rows[(rows.paper == "Di2Pose") & (rows.table == "Table 2")].method.unique()
-        pairs = {name: _printed("Table 2", name) for name in methods}
-        pairs = {
-            name: (row[f"3dpw_{metric}"], row[f"adv80_{metric}"])
-            for name, row in pairs.items()
-            if f"3dpw_{metric}" in row
-        }
+        printed = _printed("Table 2").items()
+        pairs = {name: (row.get(f"3dpw_{metric}"), row[f"adv80_{metric}"]) for name, row in printed}
+        pairs = {name: pair for name, pair in pairs.items() if pair[0]}
         method = max(pairs, key=lambda name: pairs[name][1] / pairs[name][0])
         base, worst = pairs[method]
         rise = 100 * (worst / base - 1)

@@ -1,7 +1,7 @@
 """Run the protocols of occlusion: three training seeds at scale lesson, and rows of each.
 
 `python -m studies.protocol_runs --help`. A run is one protocol on one data source with one
-training seed. It leaves one small row file; what exists is skipped, and a run that was killed
+training seed. Its rows go into its study's block; what exists is skipped, and a run that was killed
 continues. The seed of the finished pipeline is not trained again.
 
 The attacks search from coarse to fine, against soft decoding, whose answer has no chance in it. An
@@ -12,23 +12,18 @@ has steps: how much of a maximum over a random sampler is luck. One seed will do
 are about the search, not about the training.
 """
 
-import argparse
 import sys
 
 from di2pose_lib.base import surroundings
 from di2pose_lib.base.checks import require
-from di2pose_lib.base.config import SOURCES
-from di2pose_lib.base.config_file import load_config, to_dict
-from di2pose_lib.base.files import fingerprint, is_there, locked
-from di2pose_lib.base.machine import machine
+from di2pose_lib.base.config_file import to_dict
+from di2pose_lib.base.files import fingerprint, is_there, locked, read_json
 from di2pose_lib.base.project import (
     LIBRARY_DIGEST,
     SOURCE_PARAMS,
     Pipeline,
     finished_pipeline,
-    project_root,
 )
-from di2pose_lib.data.source_record import read_record
 from di2pose_lib.data.stage import prepared_data
 from di2pose_lib.data.textures import open_textures
 from di2pose_lib.encoder.stage import trained_encoder
@@ -41,16 +36,22 @@ from di2pose_lib.evaluation.measure import DI2POSE
 from di2pose_lib.evaluation.patch_grid import patch_grid
 from di2pose_lib.evaluation.row_files import write_rows
 from di2pose_lib.evaluation.stage import pose_model, tested
-from studies import ablations, action_rows, growth
+from di2pose_lib.evaluation.table import block_path
+from studies import ablations, action_rows, blocks, growth
 from studies.advocc_runs import expected_cost
 from studies.advocc_runs import run as attack_images
-from studies.experiment_runs import check_sources, run_each
+from studies.protocol_rows import table_rows
 
 SEEDS = (2, 3, 4)  # the pipelines' own, and the next two
 OCCLUSION, GROWTH, ACTIONS, INPAINTING = "occlusion", "growth", "actions", "inpainting"
 PATCHES = {"advocc 40": 40, "advocc 80": 80}
 AGREEMENTS = {"agreement 40": 40, "agreement 80": 80}
 SAMPLERS = {"sampler 80": 80}
+STUDIES = {  # whose blocks they are in, where that is not their name
+    **dict.fromkeys(PATCHES, "advocc"),
+    **dict.fromkeys(AGREEMENTS, "advocc_search"),
+    **dict.fromkeys(SAMPLERS, "advocc_sampler"),
+}
 ONE_SEED = (*AGREEMENTS, *SAMPLERS)
 NAMES = (OCCLUSION, GROWTH, ACTIONS, INPAINTING, *PATCHES, *ONE_SEED)
 
@@ -61,24 +62,19 @@ DRAWS, FRESH_DRAWS = 3, 3
 GALLERY = 12  # worst cases whose patches are kept
 
 
-class Run:
-    """One protocol on one data source with one training seed.
-
-    Attributes:
-        config: its whole `Config`.
-        row_path: where its rows are, or will be.
-    """
+class Run(blocks.Run):
+    """One protocol on one data source with one training seed."""
 
     def __init__(self, base, name, source, seed, root=None):
         require(name in NAMES, f"`name` must be one of {', '.join(NAMES)}; got {name!r}")
-        self.name, self.root = name, root or project_root()
-        self.config = ablations.changed(base, {"data.source": source, "seed": seed})
-        self.values = {"protocol": name, **self._settings(), "config": _trained_from(self.config)}
-        files = read_record(self.config).get("identity")
-        key = fingerprint([self.values, files])
-        folder = self.root / "pipelines" / "protocols" / "results" / source
-        self.row_path = folder / f"{name.replace(' ', '')}-{seed}-{key}.json"
+        self.protocol = name
+        config = ablations.changed(base, {"data.source": source, "seed": seed})
+        values = {"protocol": name, **self._settings(), "config": _trained_from(config)}
+        super().__init__(STUDIES.get(name, name), "", config, values, root)
         self.store = self.root / "scratch" / "protocols" / f"{source}-{seed}"
+
+    def __str__(self):
+        return f"{self.protocol}, {self.config.data.source}, seed {self.config.seed}"
 
     def _settings(self):
         measured = {
@@ -87,12 +83,12 @@ class Run:
             ACTIONS: action_rows.settings,
             INPAINTING: inpainting.settings,
         }
-        if self.name in measured:
-            return measured[self.name]()
+        if self.protocol in measured:
+            return measured[self.protocol]()
         attack = {"attacked": ATTACKED, "draws": DRAWS, "fresh_draws": FRESH_DRAWS}
-        if self.name in AGREEMENTS:
+        if self.protocol in AGREEMENTS:
             attack["agreed"] = AGREED
-        if self.name in SAMPLERS:
+        if self.protocol in SAMPLERS:
             attack |= {"sampled": SAMPLED, "chain_steps": CHAIN_STEPS}
         return attack
 
@@ -104,31 +100,33 @@ class Run:
         return Pipeline(self.config, self.store)
 
     def go(self):
-        """Train what is missing, measure, and write the rows."""
+        """As `blocks.Run.go`; one process at a time works with a source and a seed."""
         with locked(self.store):
-            measured = self._measured()
-            made_by = {
-                "library": LIBRARY_DIGEST[:16],
-                "machine": machine(),
-                "from": self.values,
-            }
-            write_rows(self.row_path, {**made_by, **measured})
+            super().go()
 
-    def _measured(self):
-        """{kind: rows}, and of an attack the gallery."""
+    def measured(self):
+        """Rows of the protocol; of an attack by the pipelines' own seed also its gallery."""
         pipeline = self.pipeline()
-        if self.name == INPAINTING:
-            return {"errors": self._inpainting(pipeline)}
+        if self.protocol == INPAINTING:
+            return self._table(self._inpainting(pipeline))
         found = tested(pipeline)
-        if self.name == OCCLUSION:
-            return protocols.occlusion_rows(found, self._kept())
-        if self.name == GROWTH:
-            return growth.growth_rows(found, self._kept())
-        if self.name == ACTIONS:
-            return {"errors": action_rows.action_rows(found)}
-        if self.name in PATCHES:
-            return self._attack(found)
-        return {"errors": self._agree(found) if self.name in AGREEMENTS else self._sampler(found)}
+        if self.protocol == OCCLUSION:
+            rows = protocols.occlusion_rows(found, self._kept())
+            return self._table([row for kind in rows.values() for row in kind])
+        if self.protocol == GROWTH:
+            return self._table(growth.growth_rows(found, self._kept())["uncertainty"])
+        if self.protocol == ACTIONS:
+            return self._table(action_rows.action_rows(found))
+        if self.protocol in PATCHES:
+            return self._table(self._attack(found))
+        return self._table(
+            self._agree(found) if self.protocol in AGREEMENTS else self._sampler(found)
+        )
+
+    def _table(self, rows):
+        if self.protocol in list(PATCHES)[1:]:  # the first patch's rows hold the clean images
+            rows = [row for row in rows if row["level"] != 0]
+        return table_rows(rows, self.config)
 
     def _inpainting(self, pipeline):
         """Rows of both cases of inpainting."""
@@ -141,24 +139,28 @@ class Run:
         return rows
 
     def _attack(self, found):
-        """{"errors": rows, "gallery": the records of the worst cases, without their tables}.
+        """Rows; the records of the worst cases, without their tables, go into the gallery.
 
-        A record of the gallery says which data and networks it is of, `Pipeline.contents`.
+        A record there says which data and networks it is of, `Pipeline.contents`.
         """
         soft, test = _soft(found), found.data["test"]
-        grid = patch_grid(PATCHES[self.name], test.image_size)
+        grid = patch_grid(PATCHES[self.protocol], test.image_size)
         rows = protocols.spread_rows(test, ATTACKED)
         records = self._attacked(soft, test, grid, rows, COARSE_TO_FINE)
         errors = advocc_rows(records, test, grid, ADVOCC, *soft[:2], *self._intervals())
         worst = sorted(records, key=lambda r: -r["worst"]["mpjpe_mm"]["error_mm"])[:GALLERY]
         made_by = {"made_by": self.pipeline().contents()}
         gallery = [{k: v for k, v in r.items() if k != "errors_mm"} | made_by for r in worst]
-        return {"errors": errors, "gallery": gallery}
+        if self.config.seed == SEEDS[0]:
+            path = gallery_path(self.config.data.source, self.root)
+            before = read_json(path) if is_there(path) else {}
+            write_rows(path, before | {self.protocol: gallery})
+        return errors
 
     def _agree(self, found):
         """`agreement_rows` of a part of the attacked images."""
         soft, test = _soft(found), found.data["test"]
-        grid, rows = patch_grid(AGREEMENTS[self.name], test.image_size), _part(test, AGREED)
+        grid, rows = patch_grid(AGREEMENTS[self.protocol], test.image_size), _part(test, AGREED)
         records = self._attacked(soft, test, grid, rows, FULL)
         return agreement_rows(records, test, grid, *soft[:2], *self._intervals())
 
@@ -167,7 +169,7 @@ class Run:
         test = found.data["test"]
         own = [c for c in found.contenders if c.method == DI2POSE and c.in_detail]
         (sampler,) = (c for c in own if c.looked_into > 1)
-        grid, rows = patch_grid(SAMPLERS[self.name], test.image_size), _part(test, SAMPLED)
+        grid, rows = patch_grid(SAMPLERS[self.protocol], test.image_size), _part(test, SAMPLED)
         records = self._attacked(sampler, test, grid, rows, COARSE_TO_FINE)
         return advocc_rows(records, test, grid, SAMPLER, *sampler[:2], *self._intervals())
 
@@ -180,20 +182,20 @@ class Run:
         predictor, seed = contender.predictor, self.config.seed
         attack = Attack(predictor, textures, grid, seed, DRAWS, FRESH_DRAWS)
         cost = expected_cost(attack, test, len(rows), search)
-        print(f"{self.name}: at most {cost.seconds / 60:.0f} minutes are expected", flush=True)
+        print(f"{self.protocol}: at most {cost.seconds / 60:.0f} minutes are expected", flush=True)
         identity = {
             "library": LIBRARY_DIGEST,
             "config": _trained_from(self.config),
             "made_by": self.pipeline().contents(),
         }
-        folder = self.store / self.name.replace(" ", "") / fingerprint(identity)
+        folder = self.store / self.protocol.replace(" ", "") / fingerprint(identity)
         return attack_images(attack, test, rows, search, folder, identity)
 
     def _kept(self):
         """The folder of what a killed run of this code, settings and networks goes on with."""
         networks = self.pipeline().contents()
         made_by = {"library": LIBRARY_DIGEST, "from": self.values, "made_by": networks}
-        return self.store / self.name / fingerprint(made_by)
+        return self.store / self.protocol / fingerprint(made_by)
 
 
 def _soft(found):
@@ -227,28 +229,25 @@ def planned(base, names, sources, seeds, root=None):
     ]
 
 
+def gallery_path(source, root=None):
+    """Where the records of the worst patches are, of the pipelines' own seed: what to paint."""
+    return block_path("advocc", source, SEEDS[0], root).with_name(f"{source}-gallery.json")
+
+
+def expected_seconds(runs):
+    """How long these runs will take, from the seconds of a benchmark: three hours a seed.
+
+    An attack says by itself how long it will be, when it starts."""
+    share = {OCCLUSION: 0.3, GROWTH: 0.15, ACTIONS: 0.05, INPAINTING: 0.1}
+    return sum(3 * 3600 * share.get(run.protocol, 0.1) for run in runs)
+
+
 def main(arguments):
     """Command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m studies.protocol_runs", description=__doc__)
-    parser.add_argument("--protocol", nargs="+", choices=NAMES, default=list(NAMES))
-    parser.add_argument("--source", nargs="+", choices=SOURCES, default=list(SOURCES))
-    parser.add_argument("--seed", nargs="+", type=int, default=list(SEEDS))
-    parser.add_argument("--plan", action="store_true", help="say what is missing, run nothing")
-    chosen = parser.parse_args(arguments)
-    try:
-        surroundings.check(project_root())
-        base = load_config(project_root() / SOURCE_PARAMS["synthetic"])
-        plan = planned(base, chosen.protocol, chosen.source, chosen.seed)
-        missing = [run for run in plan if not is_there(run.row_path)]
-        print(f"{len(plan)} runs, {len(missing)} of them missing", flush=True)
-        if chosen.plan:
-            return 0
-        check_sources(base, dict.fromkeys(run.config.data.source for run in missing))
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    where = [f"{run.config.data.source}, seed {run.config.seed}" for run in missing]
-    return run_each([(f"{run.name}, {w}", run) for run, w in zip(missing, where, strict=True)])
+    program, params = "studies.protocol_runs", SOURCE_PARAMS["synthetic"]
+    return blocks.command(
+        program, __doc__, NAMES, SEEDS, params, planned, expected_seconds, arguments
+    )
 
 
 if __name__ == "__main__":

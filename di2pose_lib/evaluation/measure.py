@@ -149,6 +149,17 @@ def clusters_of(dataset):
     return kind, dataset.take(kind).long()
 
 
+def cluster_names(dataset, config):
+    """The name of each image's cluster, n strings: "recording 7", "person 3-12" of seed 3.
+
+    Synthetic people are drawn anew with each seed; captured ones are the same in all.
+    """
+    kind, numbers = clusters_of(dataset)
+    drawn = f"{config.seed}-" if config.data.source == "synthetic" else ""
+    word = "person" if kind == "subject" else kind
+    return [f"{word} {drawn}{number}" for number in numbers.tolist()]
+
+
 def action_groups(dataset, source):
     """{name: images (n,) bool} of the groups of actions that are reported."""
     names = dataset.action_names()

@@ -5,14 +5,16 @@ nearer to the mean of all answers, and so err less, and be no body. Hence the er
 lengths stands beside it; notebook 07 says whether that happens.
 """
 
+import pandas as pd
 import torch
 
-from di2pose_lib.base.checks import require
 from di2pose_lib.base.metrics import MM_PER_M, mpjpe_mm, pa_mpjpe_mm
 from di2pose_lib.base.seeding import seed_for
 from di2pose_lib.base.skeleton import bone_lengths
 from di2pose_lib.encoder.training import encode_images
-from di2pose_lib.evaluation.estimators import PoseModel
+from di2pose_lib.evaluation.estimators import MEAN, ONE_SAMPLE, PoseModel
+from di2pose_lib.evaluation.measure import DI2POSE
+from di2pose_lib.evaluation.table import cluster_rows
 
 COUNTS = (1, 2, 4, 8, 16, 25, 50, 100)
 WAYS = {  # name: options of the sampler
@@ -24,7 +26,6 @@ SAMPLES = 2
 SPLITS = ("validation", "test")  # to choose on, and to report
 IMAGES = 80  # of each split
 ERRORS = ("one_sample_mm", "one_sample_pa_mm", "one_sample_bones_mm", "mean_of_samples_mm")
-DECIDE = ("one_sample_mm", "one_sample_bones_mm")  # of ERRORS: both are to be kept
 
 
 def settings():
@@ -40,72 +41,44 @@ def settings():
 
 
 def step_curve(model, encoder, data, seed):
-    """Errors over the number of steps, by each way to go them.
+    """Errors over the number of steps, by each way to go them: rows of the table.
+
+    A row is the mean over a split's images; its `setting` is the way, its `steps` the number.
 
     Args:
         model: a trained `PoseModel`.
         encoder: the frozen `ImageEncoder`.
         data: {split: PoseDataset}.
         seed: int.
-
-    Returns:
-        {split: {way: {"steps": [...], **{error: [...] for each of `ERRORS`}}}}: of a sample the
-        mean MPJPE, PA-MPJPE and error of the bones' lengths; MPJPE of the mean of `SAMPLES`.
     """
-    found = {}
+    lines = []
     for split in SPLITS:
         dataset = data[split]
         rows = torch.linspace(0, len(dataset) - 1, min(IMAGES, len(dataset))).round().long()
         features, pose = encode_images(encoder, dataset, rows), dataset.take("pose", rows)
+        pose = pose.to(features.device)
         seeds = [seed_for(seed, "step curve", split, row) for row in rows.tolist()]
-        found[split] = {
-            way: _errors(model, features, pose.to(features.device), seeds, options)
-            for way, options in WAYS.items()
-        }
-    return found
+        for way, options in WAYS.items():
+            for steps in COUNTS:
+                if steps > model.schedule.num_steps:
+                    continue
+                walk = PoseModel(model.denoiser, model.schedule, model.tokenizer, steps, **options)
+                poses, _ = walk.hypotheses(features, SAMPLES, seeds)
+                place = {"test_set": split, "setting": way, "steps": steps, "method": DI2POSE}
+                for (estimator, metric), values in _errors(poses, pose).items():
+                    mean = values.mean().reshape(1)
+                    names = {"estimator": estimator, "metric": metric}
+                    lines.append(cluster_rows(mean, [""], **place, **names).assign(n=len(rows)))
+    return pd.concat(lines, ignore_index=True)
 
 
-def _errors(model, features, pose, seeds, options):
-    counts = [count for count in COUNTS if count <= model.schedule.num_steps]
-    found = {name: [] for name in ERRORS}
-    for count in counts:
-        drawn = PoseModel(model.denoiser, model.schedule, model.tokenizer, count, **options)
-        poses, _ = drawn.hypotheses(features, SAMPLES, seeds)
-        each, truth = poses.flatten(0, 1), pose.repeat_interleave(SAMPLES, dim=0)
-        bones = MM_PER_M * (bone_lengths(each) - bone_lengths(truth)).abs()
-        values = (
-            mpjpe_mm(each, truth),
-            pa_mpjpe_mm(each, truth),
-            bones,
-            mpjpe_mm(poses.mean(dim=1), pose),
-        )
-        for name, value in zip(ERRORS, values, strict=True):
-            found[name].append(value.mean().item())
-    return {"steps": counts, **found}
-
-
-def fewest_steps(curves, share=0.99):
-    """(way, steps) of the fewest steps that keep a share of the quality of the most steps.
-
-    The quality is the reciprocal of an error; kept it must be for each error of `DECIDE`, beside
-    the best way with the most steps. Of ways with as many steps the one with the lowest MPJPE.
-
-    Args:
-        curves: {way: {"steps", **errors}} of one split, as `step_curve` gives them; of several
-            seeds, their means.
-        share: in (0, 1].
-
-    Raises:
-        ValueError: no curves.
-    """
-    require(len(curves) > 0, "`curves` must hold at least one way; got none")
-    bounds = {name: min(curve[name][-1] for curve in curves.values()) / share for name in DECIDE}
-    enough = [
-        (steps, curve["one_sample_mm"][i], way)
-        for way, curve in curves.items()
-        for i, steps in enumerate(curve["steps"])
-        if all(curve[name][i] <= bound for name, bound in bounds.items())
-    ]
-    most = [(c["steps"][-1], c["one_sample_mm"][-1], way) for way, c in curves.items()]
-    steps, _, way = min(enough or most)
-    return way, steps
+def _errors(poses, truth):
+    """{(estimator, metric): values, in mm} of hypotheses (n, H, J, 3)."""
+    each, again = poses.flatten(0, 1), truth.repeat_interleave(poses.shape[1], dim=0)
+    bones = MM_PER_M * (bone_lengths(each) - bone_lengths(again)).abs()
+    return {
+        (ONE_SAMPLE, "mpjpe_mm"): mpjpe_mm(each, again),
+        (ONE_SAMPLE, "pa_mpjpe_mm"): pa_mpjpe_mm(each, again),
+        (ONE_SAMPLE, "bone_error_mm"): bones,
+        (MEAN, "mpjpe_mm"): mpjpe_mm(poses.mean(dim=1), truth),
+    }
