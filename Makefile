@@ -230,7 +230,7 @@ paper: install
 ablations: install
 	@echo "Running what is missing of the ablations"
 	@$(READ_MOCAP_ROOT) \
-	$(PY) -m studies.ablation_runs --plan && $(DVC) repro studies/dvc.yaml:ablations \
+	$(PY) -m studies.ablation_runs && $(DVC) repro studies/dvc.yaml:ablations \
 	    && $(DVC) repro studies/dvc.yaml:ledger
 	@echo ""
 	@echo "Done. Where to look next:"
@@ -239,12 +239,10 @@ ablations: install
 occlusion: install
 	@echo "Running what is missing of the protocols of occlusion"
 	@$(READ_MOCAP_ROOT) \
-	$(PY) -m studies.protocol_runs --plan && $(DVC) repro --glob 'studies/dvc.yaml:protocols@*' \
-	    && $(DVC) repro studies/dvc.yaml:ledger
+	$(PY) -m studies.protocol_runs && $(DVC) repro studies/dvc.yaml:ledger
 	@echo ""
 	@echo "Done. Where to look next:"
-	@echo "  results/lesson/synthetic/sweeps.json             errors under masks, crops and occluders"
-	@echo "  results/lesson/synthetic/advocc.json             and under the worst patch"
+	@echo "  results/studies/occlusion, advocc                errors under occlusion, and the worst patch"
 	@echo "  results/ledger.csv                               the papers' numbers and claims, ours beside"
 
 ledger: install

@@ -35,8 +35,8 @@ from di2pose_lib.base.checks import require
 from di2pose_lib.base.config_file import load_config
 from di2pose_lib.base.files import write_text
 from di2pose_lib.base.project import project_root
-from di2pose_lib.evaluation import intervals
 from di2pose_lib.evaluation.estimators import CHAIN_STEPS, SOFT
+from di2pose_lib.evaluation.intervals import UNDECIDED, interval
 from di2pose_lib.evaluation.table import study_rows
 from studies import ablations, claims
 from studies.claims import (
@@ -96,8 +96,8 @@ ACTIONS = {
 BENCHMARKS = {  # Table 2's: where our analogue is
     "3dpw": CLEAN | {"estimator": SOFT},
     "occ": OCCLUDERS | {"estimator": SOFT},
-    "adv40": FRESH_40 | {"study": "advocc", "joints": "outside the patch"},
-    "adv80": FRESH_80 | {"study": "advocc", "joints": "outside the patch"},
+    "adv40": FRESH_40 | {"study": "advocc"},
+    "adv80": FRESH_80 | {"study": "advocc"},
 }
 METRICS = {"mpjpe": "mpjpe_mm", "pa": "pa_mpjpe_mm", "pa_mpjpe": "pa_mpjpe_mm"}
 MEAN = CLEAN | {"study": "actions", "action": MEAN_OF_ACTIONS}
@@ -167,7 +167,7 @@ def _line(row, source, found, slip, verdict=None):
     if isinstance(found, Undecidable):
         status, measure, study = (*found.args, "", "")[:3]
         command = _command(study) if study else ""
-        word = intervals.UNDECIDED if verdict is None else verdict
+        word = UNDECIDED if verdict is None else verdict
         return line | {"status": status, "measure": measure, "command": command, "verdict": word}
     value, whole = found.value, found.over and math.isfinite(found.value.low + found.value.high)
     return line | {
@@ -226,7 +226,7 @@ def _ablation(number, df):
     table, setting = ablation_settings()[number["ablation"], number["setting"]]
     place = table.primary | {"metric": METRICS[number["column"]]}
     rows = ablations.rows_of(df, table, setting=setting.name, **place)
-    value = intervals.interval(rows, draws=ablations.DRAWS)
+    value = interval(rows, draws=ablations.DRAWS)
     measure = f"ablation {table.name}: {setting.name}, {', '.join(place.values())}"
     if value is None:
         raise Undecidable(claims.NOT_RUN, measure, table.study)

@@ -1,5 +1,7 @@
 """The numbers of the papers' tables, from the CSV files in paper/: one row of a table each."""
 
+import csv
+
 import pandas as pd
 
 from di2pose_lib.base.checks import require
@@ -50,12 +52,12 @@ def read_csv(path):
         ValueError: no such file, or a row that is longer or shorter than the first line.
     """
     check_file(path)
-    with open(path, encoding="utf-8") as handle:
-        try:
-            rows = pd.read_csv(handle, dtype=str, keep_default_na=False, index_col=False)
-        except ValueError as error:
-            raise ValueError(f"{path} must be a table of text; got: {error}") from error
-    return rows
+    with open(path, encoding="utf-8", newline="") as handle:
+        head, *rows = csv.reader(handle)
+    for row in rows:
+        whole = len(row) == len(head)
+        require(whole, f"{path}: every row must have as many fields as the first line; got {row}")
+    return pd.DataFrame(rows, columns=head)
 
 
 def numbers(folder=None):
@@ -78,7 +80,7 @@ def numbers(folder=None):
         require(
             wrong.empty,
             f"{folder / file}: a field must be a number or empty; got "
-            f"{wrong.paper_value.tolist()[:1]}",
+            f"{next(iter(wrong.paper_value), None)!r}",
         )
         if not name:
             pairs = list(zip(long.ablation, long.setting, strict=True))

@@ -22,7 +22,7 @@ from di2pose_lib.base.machine import machine
 from di2pose_lib.base.project import LIBRARY_DIGEST, Pipeline, finished_pipeline, project_root
 from di2pose_lib.diffusion.stage import trained_denoiser
 from di2pose_lib.encoder.stage import trained_encoder
-from di2pose_lib.evaluation.comparisons import seed_interval
+from di2pose_lib.evaluation.intervals import student
 from di2pose_lib.evaluation.stage import evaluated
 from di2pose_lib.tokens.stage import trained_tokenizer
 from studies import ablations
@@ -80,7 +80,7 @@ def table(seeds, committed, errors):
 
 def prediction_interval(values):
     """Where one more value of the same kind lies in 95 of 100 cases: mean ± t s √(1 + 1/n)."""
-    mean, low, _, count = seed_interval(values)
+    mean, low, _, count = student(values)
     half = (mean - low) * math.sqrt(count + 1) + ROUNDING_MM
     return mean - half, mean + half
 

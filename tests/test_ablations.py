@@ -2,6 +2,7 @@
 
 import json
 
+import pandas as pd
 import pytest
 
 from di2pose_lib.base.config_file import load_config, to_dict
@@ -11,7 +12,7 @@ from di2pose_lib.tokens.designs import design_size
 from di2pose_lib.tokens.tokenizer import PoseTokenizer
 from studies import ablations
 from studies.ablation_runs import PARAMS, SEEDS, Run, planned
-from studies.ablation_tables import paper_numbers
+from studies.paper_numbers import ablation_settings, numbers
 
 BASE = load_config(project_root() / PARAMS)
 
@@ -72,13 +73,12 @@ def steps(stage, config):
 
 
 def test_the_papers_number_of_each_of_its_settings_is_found_and_none_is_left_over():
-    numbers = paper_numbers()
-    asked = {s.paper for table in ablations.TABLES for s in table.settings if s.paper}
-    assert asked <= numbers.keys()
-    assert asked == numbers.keys()
-    assert numbers[setting("3c", "γ̄ = 0.9").paper] == 49.2
-    assert numbers[setting("3d", "S = 100, run in 25").paper] == 50.3
-    assert numbers[setting("3a", "X = 5").paper] == 14.1
+    rows = numbers().query("ablation != '' and column == 'mpjpe'")
+    printed = rows.set_index(["ablation", "setting"]).paper_value.astype(float)
+    assert set(ablation_settings()) == set(printed.index)
+    assert printed[setting("3c", "γ̄ = 0.9").paper] == 49.2
+    assert printed[setting("3d", "S = 100, run in 25").paper] == 50.3
+    assert printed[setting("3a", "X = 5").paper] == 14.1
 
 
 def test_designs_have_about_equal_parameters_and_but_for_pcts_codebook_equal_bits():
@@ -111,8 +111,7 @@ def test_a_setting_that_two_tables_share_is_one_run():
     configs = [ablations.config_of(BASE, setting(*one), "synthetic", 3) for one in same]
     assert len({key(c, kind) for c in configs}) == 1
     plan = planned(BASE, ablations.TABLES, ["synthetic"], [3])
-    settings = sum(len(table.settings) for table in ablations.TABLES)
-    assert len(plan) < settings
+    assert len({run.key for run in plan}) < len(plan)
 
 
 def test_a_tokenizers_row_does_not_depend_on_the_chain_and_a_denoisers_does():
@@ -136,7 +135,7 @@ def test_what_changes_no_error_changes_no_row():
 def test_source_and_seed_make_other_rows():
     table = ablations.table_of("3a")
     paths = {
-        Run(BASE, table, table.settings[0], source, seed).row_path
+        Run(BASE, table, table.settings[0], source, seed).path
         for source in ("synthetic", "mocap")
         for seed in SEEDS
     }
@@ -169,3 +168,40 @@ def test_a_senseless_change_is_refused(changes, sentence):
 def test_another_table_is_refused():
     with pytest.raises(ValueError, match="`table` must be one of 3a, .*; got '9z'"):
         ablations.table_of("9z")
+
+
+def made_up(errors, **columns):
+    """Rows of table 5: {setting: error of each seed}, two people of 1 and 3 images each."""
+    lines = [
+        {"setting": name, "seed": seed, "cluster": f"{seed}-{k}", "value": error + add, "n": n}
+        for name, each in errors.items()
+        for seed, error in enumerate(each)
+        for k, (add, n) in enumerate(((3.0, 1), (-1.0, 3)))
+    ]
+    place = {"study": "ablation_5", "source": "synthetic", "joints": "all", **ablations.ONE_SAMPLE}
+    return pd.DataFrame(lines).assign(**place | columns)
+
+
+def test_a_table_compares_each_setting_with_its_favourite():
+    own = ablations.table_of("5")
+    errors = {"occlude": [12.0, 12.1, 12.2], "replace": [9.0, 12.0, 10.0], "both": [10.0] * 3}
+    rows = made_up(errors)
+    lines = ablations.errors(rows, own)
+    assert lines.setting.tolist() == ["occlude", "replace", "both"]  # as in the table
+    assert lines["mean"].tolist() == pytest.approx([12.1, 31 / 3, 10.0])
+    claims = ablations.claims_of(rows, own)
+    assert claims.claim.tolist() == ["occlude is worse than both", "replace is worse than both"]
+    assert claims["mean"].tolist() == pytest.approx([2.1, 1 / 3])
+    assert claims.verdict.tolist() == ["holds here", "undecided"]
+    fewer = ablations.claims_of(rows[rows.setting != "occlude"], own)
+    assert len(fewer) == 1 and ablations.claims_of(rows[:0], own).empty
+
+
+def test_a_contrast_weighs_settings_and_measures_in_each_cluster():
+    own = ablations.table_of("5")
+    clean = made_up({"both": [10.0, 11.0], "replace": [10.0, 12.0]})
+    hidden = made_up({"both": [15.0, 17.0], "replace": [20.0, 24.0]}, occlusion="occluders")
+    weights, rows = {"replace": 1, "both": -1}, pd.concat([clean, hidden])
+    assert ablations.weighted(rows, own, weights).mean == pytest.approx(0.5)
+    rises = ablations.weighted(rows, own, weights, ablations.RISE)
+    assert rises.mean == pytest.approx(((20 - 10) - (15 - 10) + (24 - 12) - (17 - 11)) / 2)

@@ -1,13 +1,11 @@
 """Figures of the ablations."""
 
+import pandas as pd
 import pytest
 
 from di2pose_lib.figures import curve_figure
 
-CURVES = {
-    "uniform": {"steps": [1, 10, 100], "one_sample_mm": [3.0, 2.0, 1.0]},
-    "cosine": {"steps": [1, 10, 100], "one_sample_mm": [3.0, 1.5, 1.2]},
-}
+CURVES = pd.DataFrame({"uniform": [3.0, 2.0, 1.0], "cosine": [3.0, 1.5, 1.2]}, index=[1, 10, 100])
 TIMES = {1: {1: 5.69, 10: 14.0, 100: 279.4}, 64: {1: 2.03, 10: 5.24, 100: 108.0}}
 
 
@@ -15,7 +13,7 @@ def test_every_way_is_a_line_over_a_logarithm_of_steps():
     figure = curve_figure(CURVES, TIMES, "a title")
     lines = [line for line in figure.data if line.name]
     assert [line.name for line in lines] == list(CURVES)
-    assert [list(line.y) for line in lines] == [c["one_sample_mm"] for c in CURVES.values()]
+    assert [list(line.y) for line in lines] == [CURVES[way].tolist() for way in CURVES]
     assert len({line.line.color for line in lines}) == 2
     assert figure.layout.xaxis.type == "log"
     assert figure.layout.yaxis.title.text == "MPJPE, mm"
@@ -33,4 +31,4 @@ def test_the_axis_above_says_how_long_the_steps_take():
 
 def test_no_curves_are_refused():
     with pytest.raises(ValueError, match="`curves` must hold 1 to 7 series; got 0"):
-        curve_figure({}, TIMES, "a title")
+        curve_figure(pd.DataFrame(), TIMES, "a title")

@@ -1,6 +1,7 @@
 """Figures of uncertainty and sweeps: their data, their titles, their refusals."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 pytest.importorskip("plotly")
@@ -30,9 +31,8 @@ TABLES = {
 
 
 def row(level, estimator, mean, method="Di2Pose", **changes):
-    plain = {"protocol": "crop", "joints": "all", "metric": "mpjpe_mm", "method": method}
-    interval = {"mean": mean, "ci95_low": mean - 3, "ci95_high": mean + 4}
-    return {**plain, "level": level, "estimator": estimator, **interval, **changes}
+    interval = {"mean": mean, "low": mean - 3, "high": mean + 4}
+    return {"method": method, "level": level, "estimator": estimator, **interval, **changes}
 
 
 ROWS = [
@@ -43,11 +43,15 @@ ROWS = [
 ]
 
 
+def sweep(rows, title="t", x="x"):
+    return figures.sweep_figure(pd.DataFrame(rows), title, x)
+
+
 def every_figure():
     return {
         "calibration": figures.calibration_figure(CURVES, "t"),
         "spread": figures.spread_error_figure(TABLES, "t"),
-        "sweep": figures.sweep_figure(ROWS, "t", "share of the image cropped"),
+        "sweep": sweep(ROWS, "t", "share of the image cropped"),
     }
 
 
@@ -122,7 +126,7 @@ def test_a_sweep_has_a_line_for_each_estimator_in_the_order_of_levels():
 
 def test_a_sweep_of_two_methods_names_them():
     rows = [*ROWS, row(0.0, "one sample", 120.0, method="regression")]
-    names = list(lines(figures.sweep_figure(rows, "t", "x")))
+    names = list(lines(sweep(rows)))
     assert names == [
         "Di2Pose, one sample",
         "Di2Pose, mean of samples",
@@ -135,11 +139,9 @@ def test_what_cannot_be_drawn_is_refused():
         figures.calibration_figure({}, "t")
     with pytest.raises(ValueError, match="`tables` must hold 1 to 4 series; got 5"):
         figures.spread_error_figure(dict.fromkeys("abcde", TABLES["visible"]), "t")
-    with pytest.raises(ValueError, match="`rows` must have one metric; got mpjpe_mm, pa"):
-        figures.sweep_figure([*ROWS, row(0.4, "one sample", 1.0, metric="pa")], "t", "x")
-    with pytest.raises(ValueError, match="`rows` must have one joints; got all, visible"):
-        figures.sweep_figure([*ROWS, row(0.4, "one sample", 1.0, joints="visible")], "t", "x")
-    with pytest.raises(ValueError, match="`rows` must hold a level once; got 0.2 twice"):
-        figures.sweep_figure([*ROWS, ROWS[0]], "t", "x")
-    with pytest.raises(ValueError, match="`rows` must hold 1 to 7 series; got 8"):
-        figures.sweep_figure([row(0.0, name, 1.0) for name in "abcdefgh"], "t", "x")
+    with pytest.raises(ValueError, match="`lines` must hold a level once; got .0.2"):
+        sweep([*ROWS, ROWS[0]])
+    with pytest.raises(ValueError, match="`lines` must hold at least one; got none"):
+        sweep([])
+    with pytest.raises(ValueError, match="`lines` must hold 1 to 7 series; got 8"):
+        sweep([row(0.0, name, 1.0) for name in "abcdefgh"])

@@ -1,20 +1,25 @@
-"""The ledger: a row for every number and claim, ours in the right cells, the same bytes twice."""
+"""The ledger: a line for every number and claim, ours in the right cells, the same bytes twice."""
 
 import csv
 import re
 
+import pandas as pd
 import pytest
-from small_results import SOURCES, clean, empty_root, put_json, put_rows, put_run, row
+from test_claims import rows as rows_of
 
 from di2pose_lib.base.project import project_root
-from di2pose_lib.evaluation.advocc_rows import FRESH
-from di2pose_lib.evaluation.comparisons import FAILS, HOLDS, UNDECIDED
-from di2pose_lib.evaluation.estimators import SOFT
-from di2pose_lib.figures.training import markdown_table
-from studies import ablations, ledger, ledger_analogues, ledger_tables
-from studies.ledger_analogues import STATUSES
+from di2pose_lib.evaluation.intervals import FAILS, HOLDS, UNDECIDED
+from di2pose_lib.evaluation.table import COLUMNS, block_path, write_table
+from studies import claims, ledger
+from studies.ledger import CLAIM
+from studies.paper_numbers import read_csv
 
 ROOT = project_root()
+STATUSES = {
+    *(claims.MEASURED, claims.LICENSED, claims.QUOTED),
+    *(claims.OUT_OF_SCOPE, claims.NOT_RUN, claims.SLIP),
+}
+PLACE = ["paper", "table", "row", "column"]
 
 KEYS = {  # how many columns of a paper's table name its rows: counted by hand
     "di2pose_table1_h36m_mpjpe_mm.csv": 1,
@@ -53,417 +58,189 @@ def rows(committed_files):
         return ledger.build(root)
 
 
-@pytest.fixture
-def root(tmp_path):
-    return empty_root(tmp_path)
+def find(rows, *place, source="synthetic"):
+    """The one line of a paper's table, row and column, on a source."""
+    found = rows[(rows[PLACE] == list(place)).all(axis=1) & (rows.source == source)]
+    (one,) = found.itertuples()
+    return one
 
 
-def find(rows, table, name, column, source="Di2Pose"):
-    wanted = (source, table, name, column)
-    found = [r for r in rows if (r["source"], r["table"], r["row"], r["column"]) == wanted]
-    assert len(found) == 1
-    return found[0]
+def test_what_is_committed_is_what_is_built(rows):
+    pd.testing.assert_frame_equal(read_csv(ROOT / ledger.LEDGER), rows, check_dtype=False)
 
 
-def claim(rows, name):
-    found = [r for r in rows if r["column"] == "claim" and r["row"] == name]
-    assert len(found) == 1
-    return found[0]
-
-
-def is_number(row):
-    return row["column"] != "claim"
-
-
-def test_every_number_of_every_file_has_exactly_one_row(rows):
-    printed = []
+def test_every_number_of_every_file_has_its_lines(rows):
+    places = rows[rows.column != CLAIM].drop_duplicates(PLACE)
+    left = list(zip(*(places[name] for name in ("paper", "column", "paper_value")), strict=True))
     for name, keys in KEYS.items():
         paper = "Di2Pose" if name.startswith("di2pose") else "HiPART"
-        with open(ROOT / "paper" / name, encoding="utf-8") as handle:
-            lines = [line.rstrip("\n").split(",") for line in handle]
-        head, *body = lines
+        with open(ROOT / "paper" / name, encoding="utf-8", newline="") as handle:
+            head, *body = csv.reader(handle)
         for line in body:
-            printed += [
-                (paper, column, value, line[:keys])
-                for column, value in zip(head[keys:], line[keys:], strict=True)
-                if value
-            ]
-    assert len(printed) == 417
-    left = [r for r in rows if is_number(r)]
-    for paper, column, value, keys in printed:
-        its = [
-            r
-            for r in left
-            if (r["source"], r["column"], r["paper_value"]) == (paper, column, value)
-            and all(key in f"{r['table']} {r['row']}" for key in keys)
-        ]
-        assert its, (paper, column, value, keys)
-        left.remove(its[0])
-    assert left == []
+            for column, value in zip(head[keys:], line[keys:], strict=True):
+                if value:
+                    left.remove((paper, column, value))
+    assert len(places) == 417 and left == []
 
 
-def test_every_claim_has_exactly_one_row_and_there_are_enough(rows):
-    with open(ROOT / "paper" / "claims.csv", encoding="utf-8", newline="") as handle:
-        written = [(line["source"], line["id"]) for line in csv.DictReader(handle)]
-    got = [(r["source"], r["row"]) for r in rows if not is_number(r)]
-    assert got == written
-    for paper in ("Di2Pose", "HiPART"):
-        assert sum(source == paper for source, _ in got) >= 12
+def test_every_claim_is_there_in_the_order_of_its_file(rows):
+    written = read_csv(ROOT / ledger.CLAIMS)
+    got = rows[rows.column == CLAIM].drop_duplicates(PLACE)
+    assert got.row.tolist() == written.id.tolist() and got.paper.tolist() == written.source.tolist()
+    assert got.groupby("paper").size().min() >= 12
 
 
-def test_no_row_stands_twice(rows):
-    places = [(r["source"], r["table"], r["row"], r["column"]) for r in rows]
-    assert len(set(places)) == len(places)
+def test_no_line_stands_twice_and_all_words_are_known(rows):
+    assert tuple(rows.columns) == ledger.COLUMNS and not rows.duplicated([*PLACE, "source"]).any()
+    assert set(rows.status) <= STATUSES and not (rows == "nan").any().any()
+    assert set(rows.source) == {*ledger.SOURCES, "", *ledger.WITHOUT_DATA.values()}
+    is_claim = rows.column == CLAIM
+    assert set(rows[is_claim].verdict) == {HOLDS, FAILS, UNDECIDED}
+    assert set(rows[~is_claim].verdict) == {""}
 
 
-def test_every_row_has_a_known_status_and_no_other_words(rows):
-    for each in rows:
-        assert tuple(each) == ledger.COLUMNS and all(isinstance(v, str) for v in each.values())
-        assert each["status"] in STATUSES
-        assert each["mocap_status"] in (*STATUSES, "")
-        assert "not attempted" not in " ".join(each.values())
-        assert each["data"] in ("", "synthetic", *ledger.WITHOUT_DATA.values())
-
-
-def test_every_claim_has_a_verdict_of_three_words_and_no_number_has_one(rows):
-    for each in rows:
-        words = {each["verdict"], each["mocap_verdict"]}
-        if is_number(each):
-            assert words == {""}
-        else:
-            assert each["verdict"] in (HOLDS, FAILS, UNDECIDED)
-            assert words <= {HOLDS, FAILS, UNDECIDED, ""}
-
-
-def test_claims_say_what_they_claim_where_and_how_it_is_checked():
-    for each in ledger.read_claims(ROOT):
-        assert each["source"] in ("Di2Pose", "HiPART")
-        assert each["section"] and each["claim"] and each["check"] and each["decided_by"]
-        assert each["readme"] in ("", "yes")
-        assert len(each["quotation"].split()) <= 12
+def test_claims_say_where_and_how_they_are_checked():
+    written = read_csv(ROOT / ledger.CLAIMS)
+    assert not {"claim", "decided_by"} & set(written)
+    assert (written[["section", "check"]] != "").all().all()
+    assert set(written.readme) == {"", "yes"} and 12 <= (written.readme == "yes").sum() <= 15
+    assert written.quotation.str.split().str.len().max() <= 12
 
 
 def test_slips_are_where_the_paper_contradicts_itself(rows):
-    slips = [r for r in rows if r["status"] == "slip"]
-    numbers = {(r["table"], r["row"], r["column"], r["paper_value"]) for r in slips if is_number(r)}
-    assert numbers == SLIPS
-    assert {r["row"] for r in slips if not is_number(r)} == SLIPPED_CLAIMS
-    assert all("slip: " in r["note"] for r in slips)
+    slips = rows[rows.status == claims.SLIP]
+    of_numbers = slips[slips.column != CLAIM]
+    assert set(of_numbers[["table", "row", "column", "paper_value"]].apply(tuple, axis=1)) == SLIPS
+    assert set(slips[slips.column == CLAIM].row) == SLIPPED_CLAIMS
+    assert slips.note.str.contains("slip: ").all()
 
 
 def test_sequence_models_are_out_of_scope_and_nothing_else_is(rows):
-    outside = {(r["table"], r["row"]) for r in rows if r["status"] == "out of scope"}
-    assert outside == {
-        ("Table 2", "MixSTE f=81 + HiPART"),
-        ("Table 4", "MixSTE, frames=1"),
-        ("Table 4", "MixSTE, frames=243"),
-        ("Table 4", "DiffPose, frames=243"),
-        ("Table 4", "HiPART + MixSTE, frames=243"),
-        ("E, Table 4", "hipart-sequence"),
-        ("E, Table 2", "hipart-temporal"),
-    }
+    outside = rows[rows.status == claims.OUT_OF_SCOPE]
+    assert set(outside.table) == {"Table 2", "Table 4", "E, Table 4", "E, Table 2"}
+    named = outside.row.str.contains("MixSTE|frames=243|hipart-sequence|hipart-temporal")
+    assert named.all() and (outside.source == "").all() and (outside.value == "").all()
 
 
-def test_only_di2pose_and_hipart_need_licensed_data(rows):
-    for each in rows:
-        if "needs licensed data" in (each["status"], each["mocap_status"]):
-            own = each["row"] == "Di2Pose" or each["source"] == "HiPART"
-            assert own
-            assert each["paper_value"] or not is_number(each)
+def test_other_methods_are_quoted_once_and_carry_nothing_of_ours(rows):
+    others = rows[(rows.table == "Table 1") & (rows.row == "Gong 2023 (DiffPose)")]
+    assert len(others) == 16 and set(others.status) == {claims.QUOTED}
+    assert not others[["source", "value", "command", "measure"]].any().any()
+    licensed = rows[rows.status == claims.LICENSED]
+    assert ((licensed.row == "Di2Pose") | (licensed.paper == "HiPART")).all()
 
 
-def test_other_methods_are_quoted_and_carry_nothing_of_ours(rows):
-    others = [r for r in rows if r["table"] == "Table 1" and r["row"] == "Gong 2023 (DiffPose)"]
-    assert len(others) == 16
-    for each in others:
-        assert (each["status"], each["mocap_status"]) == ("quoted", "quoted")
-        assert each["our_value"] == each["mocap_value"] == each["command"] == each["data"] == ""
+def test_nothing_committed_waits_for_a_study(rows):
+    assert not (rows.status == claims.NOT_RUN).any()
+    measured = rows[rows.status == claims.MEASURED]
+    assert set(measured[measured.source.isin(ledger.SOURCES)].seeds) == {"3"}
 
 
-def test_without_results_nothing_of_ours_is_said(root):
-    for each in ledger.build(root):
-        if each["data"] != "the paper's own numbers":
-            assert each["our_value"] == each["our_ci95"] == each["mocap_value"] == ""
-            assert "measured here" not in (each["status"], each["mocap_status"])
+def test_the_commands_are_targets_of_the_makefile(rows):
+    targets = re.findall(r"^(\w[\w-]*):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    made = {command.split()[1] for command in set(rows.command) if command.startswith("make ")}
+    assert made == {"repro", "ablations", "occlusion"} and made < set(targets)
 
 
-def fill(root):
-    """A repository with made-up results."""
-    evaluated = [
-        clean(100.004, 90.0, 110.0, action="mean of actions", seeds=1),
-        clean(101.0, 91.0, 111.0),
-        clean(70.0, 60.0, 80.0, action="mean of actions", metric="pa_mpjpe_mm"),
-        clean(71.0, 61.0, 81.0, metric="pa_mpjpe_mm"),
-        clean(150.0, 140.0, 160.0, protocol="occluders", level=1.0),
-        clean(80.0, 70.0, 90.0, protocol="occluders", level=1.0, metric="pa_mpjpe_mm"),
-    ]
-    evaluated += [{**each, "estimator": SOFT, "mean": each["mean"] - 5} for each in evaluated]
-    sitting = clean(120.0, 110.0, 130.0, action="Sitting")
-    walking = clean(90.0, 80.0, 95.0, action="walk")
-    longer = [{**each, "mean": each["mean"] + 50} for each in evaluated]
-    put_rows(root, "mocap", "sweeps", [*longer, walking])
-    patches = [
-        row(mean, mean - 5, mean + 5, protocol="advocc", level=level, metric=metric, estimator=SOFT)
-        for name, add in (("mpjpe_mm", 0), ("pa_mpjpe_mm", 7))
-        for level, mean in ((0, 100 + add), (40, 200 + add), (80, 300 + add))
-        for metric in ([name, f"{name}, {FRESH}"] if level else [name])
-    ]
-    put_rows(root, "mocap", "advocc", patches)
-    masks = [
-        row(10.0 * place, 9.0 * place, 11.0 * place, protocol=protocol, level=level)
-        for protocol, step in (("mask", 0.2), ("crop", 0.1))
-        for place, level in enumerate([step * k for k in range(5)], start=1)
-    ]
-    put_rows(root, "synthetic", "sweeps", [*evaluated, sitting, *masks])
-    table = ablations.table_of("3b")
-    for place, error in ((0, 12.0), (1, 10.0), (2, 9.0)):
-        for seed in (3, 4, 5):
-            own = error + 0.1 * seed
-            errors = {"reconstruction, mpjpe_mm": own, "reconstruction, pa_mpjpe_mm": own - 2}
-            put_run(root, "synthetic", table, table.settings[place], seed, errors)
-    cases = {"lesson": {"1": {"ms_per_pose_by_steps": {"1": 10.0, "100": 109.0}}}}
-    timed = {"device": "cpu", "threads": 2, "cases": cases}
-    put_json(root, "benchmarks/results/inference_cpu.json", timed)
-    return root
+# -- made-up results -------------------------------------------------------------------------------
+
+
+def number(**fields):
+    """A number of a paper's table, as `paper_numbers.numbers` gives it."""
+    names = ("ablation", "setting", "frames", "occlusion", "ratio", "method", "table", "column")
+    names += ("L1_encoder_blocks", "L2_gcsab_blocks", "D1", "D2")
+    return dict.fromkeys(names, "") | {"unit": "mm", "paper": "Di2Pose"} | fields
+
+
+def beside(df, **fields):
+    return ledger.beside(number(**fields), df)
 
 
 @pytest.fixture
-def filled(root):
-    """A repository with made-up results, to be changed."""
-    return fill(root)
-
-
-@pytest.fixture(scope="module")
-def made_up(tmp_path_factory):
-    """The ledger of a repository with made-up results."""
-    return ledger.build(fill(empty_root(tmp_path_factory.mktemp("filled"))))
-
-
-def test_made_up_results_stand_in_the_right_cells(made_up):
-
-    def ours(*place, prefix="our_", **source):
-        row = find(made_up, *place, **source)
-        return row[f"{prefix}value"], row[f"{prefix}ci95"]
-
-    def theirs(*place, **source):
-        return ours(*place, prefix="mocap_", **source)
-
-    assert ours("Table 1", "Di2Pose", "Avg") == ("100.00", "[90.00, 110.00]")
-    assert theirs("Table 1", "Di2Pose", "Avg")[0] == "150.00"
-    assert ours("Table 1", "Di2Pose", "Sit") == ("120.00", "[110.00, 130.00]")
-    assert theirs("Table 1", "Di2Pose", "Walk") == ("90.00", "[80.00, 95.00]")
-    assert ours("Table 6", "Di2Pose", "Avg") == ("70.00", "[60.00, 80.00]")
-    assert ours("Table 2", "Di2Pose", "3dpw_mpjpe")[0] == "96.00"
-    assert ours("Table 2", "Di2Pose", "3dpw_pa")[0] == "66.00"
-    assert ours("Table 2", "Di2Pose", "occ_mpjpe")[0] == "145.00"
-    assert ours("Table 2", "Di2Pose", "occ_pa")[0] == "75.00"
-    assert theirs("Table 2", "Di2Pose", "adv40_mpjpe")[0] == "200.00"
-    assert theirs("Table 2", "Di2Pose", "adv80_pa") == ("307.00", "[302.00, 312.00]")
-    mask = ours("Table 1", "mask, ratio=0.6", "HiPART", source="HiPART")
-    assert mask == ("40.00", "[36.00, 44.00]")
-    assert ours("Table 1", "crop, ratio=0.4", "HiPART", source="HiPART")[0] == "50.00"
-    vanilla = ("Table 2", "vanilla spatial transformer + HiPART")
-    assert ours(*vanilla, "mpjpe_mm", source="HiPART")[0] == "100.00"
-    assert ours(*vanilla, "fps_v100", source="HiPART") == ("29.41", "")  # 25 steps: 34 ms
-    levels = "fsq_levels (reconstruction), 7 5 5 5 5"
-    half = 4.303 * 0.1 / 3**0.5  # of the seeds; the people's part is wider
-    value, interval = ours("Table 3b", levels, "mpjpe")
-    low, high = (float(end) for end in interval.strip("[]").split(", "))
-    assert value == "10.40" and low < 10.4 - half < 10.4 + half < high
-    assert ours("Table 3b", levels, "pa_mpjpe")[0] == "8.40"
-
-
-def test_statuses_seeds_and_commands_follow_the_results(made_up):
-    rows = made_up
-    average = find(rows, "Table 1", "Di2Pose", "Avg")
-    assert (average["status"], average["mocap_status"]) == ("measured here", "measured here")
-    assert (average["seeds"], average["ci95_over"], average["data"]) == ("1", "images", "synthetic")
-    assert (
-        average["command"]
-        == average["mocap_command"]
-        == "make occlusion MOCAP_ROOT=<folder of BVH files>"
+def made_up():
+    """Rows of one source, in which every place has a value of its own."""
+    soft = {"estimator": claims.FRESH["estimator"]}
+    return pd.concat(
+        [
+            rows_of(10.0, spread=0.0),
+            rows_of(20.0, spread=0.0, **soft),
+            rows_of(30.0, spread=0.0, **soft, occlusion="occluders"),
+            rows_of(40.0, spread=0.0, **claims.FRESH_40, study="advocc"),
+            rows_of(50.0, spread=0.0, occlusion="mask", level=0.6),
+            rows_of(60.0, spread=0.0, study="actions", action="Sitting"),
+            rows_of(70.0, spread=0.0, study="actions", action="Walking"),
+        ]
     )
-    assert average["measure"].startswith("Di2Pose, one sample, clean: mean of actions")
-    sit = find(rows, "Table 1", "Di2Pose", "Sit")
-    assert (sit["status"], sit["mocap_status"]) == ("measured here", "needs licensed data")
-    eat = find(rows, "Table 1", "Di2Pose", "Eat")
-    assert (eat["status"], eat["our_value"]) == ("not run yet", "")
-    patch = find(rows, "Table 2", "Di2Pose", "adv40_mpjpe")
-    assert (patch["status"], patch["mocap_status"]) == ("not run yet", "measured here")
-    levels = find(rows, "Table 3b", "fsq_levels (reconstruction), 8 5 5 5", "mpjpe")
-    assert (levels["status"], levels["our_value"], levels["seeds"]) == ("slip", "12.40", "3")
-    assert (levels["mocap_status"], levels["ci95_over"]) == ("not run yet", "seeds and images")
-    speed = find(rows, "Table 4", "HiPART, frames=1", "fps_v100", "HiPART")
-    assert (speed["data"], speed["seeds"], speed["mocap_status"]) == ("untrained networks", "", "")
-    size = find(
-        rows,
-        "Table 3",
-        "L1_encoder_blocks=2, L2_gcsab_blocks=6, D1=128, D2=128",
-        "params_M",
-        "HiPART",
-    )
-    assert size["status"] == "quoted" and size["unit"] == "million parameters"
 
 
-def test_verdicts_follow_the_results(made_up):
-    rows = made_up
-    levels = claim(rows, "levels")
-    assert (levels["verdict"], levels["our_value"], levels["unit"]) == (FAILS, "-1.00", "mm")
-    assert levels["our_ci95"] == "[-1.00, -1.00]" and levels["seeds"] == "3"
-    assert (levels["mocap_verdict"], levels["mocap_status"]) == (UNDECIDED, "not run yet")
-    assert (levels["table"], levels["paper_value"]) == ("4.4, Table 3b", "0.2")
-    masked = claim(rows, "hipart-failures-occluded")
-    assert (masked["verdict"], masked["our_value"]) == (HOLDS, "40.00")
-    assert masked["our_ci95"] == f"[{40 - 26**0.5:.2f}, {40 + 26**0.5:.2f}]"
-    hard = claim(rows, "hard-actions")  # one of its rows has a single seed
-    assert (hard["verdict"], hard["our_value"]) == (UNDECIDED, "20.00")
-    assert hard["mocap_status"] == "needs licensed data"
-    slow = claim(rows, "di2pose-slow")
-    assert (slow["verdict"], slow["our_value"], slow["mocap_verdict"]) == (HOLDS, "40.83", "")
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ({"table": "Table 1", "method": "Di2Pose", "column": "Avg"}, 65),
+        ({"table": "Table 1", "method": "Di2Pose", "column": "Sit"}, 60),
+        ({"table": "Table 2", "method": "Di2Pose", "column": "3dpw_mpjpe"}, 20),
+        ({"table": "Table 2", "method": "Di2Pose", "column": "occ_mpjpe"}, 30),
+        ({"table": "Table 2", "method": "Di2Pose", "column": "adv40_mpjpe"}, 40),
+        ({"paper": "HiPART", "occlusion": "mask", "ratio": "0.6", "column": "HiPART"}, 50),
+        ({"paper": "HiPART", "occlusion": "mask", "ratio": "0.0", "column": "HiPART"}, 10),
+        ({"paper": "HiPART", "table": "Table 2", "method": "HiPART", "column": "mpjpe_mm"}, None),
+    ],
+)
+def test_an_analogue_is_the_row_of_ours_that_is_like_the_number(made_up, place, value):
+    if value is None:
+        value, place = 65, place | {"method": "vanilla spatial transformer + HiPART"}
+    assert beside(made_up, **place).value.mean == pytest.approx(value + 0.5)
 
 
-def test_a_rival_that_is_implemented_fills_its_rows(filled, monkeypatch):
-    own = clean(95.0, 85.0, 105.0, action="mean of actions", method="continuous diffusion")
-    put_rows(filled, "synthetic", "sweeps", [own])
-    monkeypatch.setitem(ledger_analogues.RIVALS, "DiffPose", "continuous diffusion")
-    rows = ledger.build(filled)
-    quoted = find(rows, "Table 1", "Gong 2023 (DiffPose)", "Avg")
-    assert (quoted["status"], quoted["our_value"]) == ("measured here", "95.00")
-    assert quoted["mocap_status"] == "not run yet"
-    assert find(rows, "Table 1", "Geng 2023 (PCT)", "Avg")["status"] == "quoted"
-    assert find(rows, "Table 2", "DiffPose", "mpjpe_mm", "HiPART")["our_value"] == "95.00"
-    assert find(rows, "Table 2", "DiffPose", "fps_v100", "HiPART")["status"] == "quoted"
+@pytest.mark.parametrize(
+    ("place", "status"),
+    [
+        ({"table": "Table 1", "method": "Gong 2023 (DiffPose)", "column": "Avg"}, claims.QUOTED),
+        ({"table": "Table 1", "method": "Di2Pose", "column": "Phone"}, claims.LICENSED),
+        ({"table": "Table 2", "method": "Di2Pose", "column": "adv80_pa"}, claims.NOT_RUN),
+        ({"paper": "HiPART", "table": "Table 4", "frames": "243"}, claims.OUT_OF_SCOPE),
+    ],
+)
+def test_where_nothing_is_like_it_the_status_says_why(made_up, place, status):
+    with pytest.raises(claims.Undecidable) as reason:
+        beside(made_up, **place)
+    assert reason.value.args[0] == status
 
 
-def test_hipart_takes_its_own_place_once_it_is_implemented(filled, monkeypatch):
-    sweeps = [row(33.0, 32.0, 34.0, protocol="mask", level=0.2, method="HiPART")]
-    put_rows(filled, "synthetic", "sweeps", sweeps)
-    monkeypatch.setitem(ledger_analogues.RIVALS, "HiPART", "HiPART")
-    found = find(ledger.build(filled), "Table 1", "mask, ratio=0.2", "HiPART", "HiPART")
-    assert found["our_value"] == "33.00" and found["measure"].startswith("HiPART, one sample")
+def test_a_rival_that_has_rows_fills_its_numbers(made_up):
+    df = pd.concat([made_up, rows_of(80.0, method="HiPART", occlusion="mask", level=0.6)])
+    found = beside(df, paper="HiPART", occlusion="mask", ratio="0.6", column="HiPART")
+    assert found.measure.startswith("HiPART, ") and found.value.mean > 80
 
 
-def test_building_twice_gives_the_same_bytes_and_one_reads_what_was_built(filled):
-    rows = ledger.write(filled)
-    first = (filled / "results/ledger.csv").read_bytes()
-    ledger.write(filled)
-    assert (filled / "results/ledger.csv").read_bytes() == first
-    assert b"\r" not in first and first.endswith(b"\n")
-    with open(filled / "results/ledger.csv", encoding="utf-8", newline="") as handle:
-        assert list(csv.DictReader(handle)) == rows
+def test_without_studies_nothing_of_ours_is_said(tmp_path, monkeypatch):
+    (tmp_path / "paper").symlink_to(ROOT / "paper")
+    rows = ledger.build(tmp_path)
+    without = rows[~rows.source.isin(ledger.WITHOUT_DATA.values())]
+    assert not without.value.any() and claims.MEASURED not in set(without.status)
 
 
-def test_no_rounded_zero_has_a_sign(filled):
-    put_rows(filled, "synthetic", "sweeps", [clean(-0.001, -0.004, 0.004, action="Sitting")])
-    sit = find(ledger.build(filled), "Table 1", "Di2Pose", "Sit")
-    assert (sit["our_value"], sit["our_ci95"]) == ("0.00", "[0.00, 0.00]")
+def test_a_study_of_one_root_is_read_there_and_no_rounded_zero_has_a_sign(tmp_path):
+    (tmp_path / "paper").symlink_to(ROOT / "paper")
+    blank = dict.fromkeys(COLUMNS, "") | {"test_set": "test"}
+    for seed, rows in rows_of(-0.504, spread=0.0).groupby("seed"):
+        whole = pd.DataFrame([blank | row for row in rows.to_dict("records")]).assign(
+            occlusion="mask", level=0.6
+        )
+        write_table(block_path("occlusion", "synthetic", seed, tmp_path), whole)
+    one = find(ledger.build(tmp_path), "HiPART", "Table 1", "mask, ratio=0.6", "HiPART")
+    assert (one.value, one.seeds, one.over) == ("0.00", "3", "images")
 
 
-def test_what_waits_for_an_experiment_is_counted(made_up):
-    rows = made_up
-    waiting = {(r["table"], r["row"], r["column"]) for r in ledger_tables.incomplete(rows)}
-    assert ("Table 3b", "fsq_levels (reconstruction), 8 5 5 5", "mpjpe") in waiting  # on mocap
-    assert ("Table 1", "Di2Pose", "Eat") in waiting
-    assert ("Table 1", "Di2Pose", "Avg") not in waiting
-    assert ("Table 1", "Gong 2023 (DiffPose)", "Avg") not in waiting
-    whole = dict.fromkeys(ledger.COLUMNS, "") | {"status": "measured here", "our_value": "1.00"}
-    few = whole | {"measure": "ablation 3a: X = 3", "seeds": "2"}
-    lacking = whole | {"status": "slip", "our_value": ""}
-    assert ledger_tables.incomplete([whole, few, lacking]) == [few, lacking]
-    assert ledger_tables.incomplete([few | {"seeds": "3"}, lacking | {"our_value": "2.00"}]) == []
-
-
-def test_a_reader_sees_every_claim_with_effects_and_verdicts(made_up):
-    columns, table = ledger_tables.markdown_verdicts(made_up)
-    assert len(table) == len(ledger.read_claims(ROOT))
-    levels = next(cells for cells in table if cells[0].startswith("Levels [7, 5, 5, 5, 5]"))
-    effect = "-1.00 mm [-1.00, -1.00], 3 seeds"
-    assert levels[1:] == [
-        "Di2Pose",
-        "4.4, Table 3b",
-        "0.2 mm",
-        effect,
-        FAILS,
-        "not run yet",
-        UNDECIDED,
-    ]
-    assert markdown_table(columns, table).count("\n") >= len(table)
-
-
-def test_the_readme_gets_at_most_fifteen_lines(made_up):
-    rows, claims = made_up, ledger.read_claims(ROOT)
-    columns, lines = ledger_tables.readme_verdicts(rows, claims)
-    assert columns == ["claim", "synthetic", "motion capture"]
-    assert 12 <= len(lines) <= 15 and len(lines) == sum(c["readme"] == "yes" for c in claims)
-    assert [
-        "Levels [7, 5, 5, 5, 5] reconstruct best",
-        "**does not hold here**: -1.00 mm [-1.00, -1.00], 3 seeds",
-        "**undecided**: not run yet",
-    ] in lines
-    with pytest.raises(ValueError, match="must mark 1 to 15 claims for the README; got 0"):
-        ledger_tables.readme_verdicts(rows, [{**c, "readme": ""} for c in claims])
-    with pytest.raises(ValueError, match=f"1 to 15 claims for the README; got {len(claims)}"):
-        ledger_tables.readme_verdicts(rows, [{**c, "readme": "yes"} for c in claims])
-
-
-def test_two_claims_of_one_name_and_a_missing_column_are_refused(root):
-    path = root / "paper" / "claims.csv"
+def test_a_claim_without_a_function_and_one_that_stands_twice_are_refused(tmp_path):
+    (tmp_path / "paper").mkdir()
+    for path in (ROOT / "paper").glob("*.csv"):
+        (tmp_path / "paper" / path.name).write_bytes(path.read_bytes())
+    path = tmp_path / ledger.CLAIMS
     text = path.read_text(encoding="utf-8")
-    head, first, *_ = text.splitlines(keepends=True)
-    path.write_text(head + first + first, encoding="utf-8")
-    with pytest.raises(ValueError, match=r"an id of its own; got .*'accuracy'.* twice"):
-        ledger.read_claims(root)
-    path.write_text("id,source\na,b\n", encoding="utf-8")
-    with pytest.raises(ValueError, match="must have the columns check, claim, decided_by"):
-        ledger.read_claims(root)
-
-
-def test_the_command_writes_the_ledger_and_counts(filled, monkeypatch, capsys):
-    monkeypatch.setattr(ledger, "project_root", lambda: filled)
-    assert ledger.main() == 0
-    out = capsys.readouterr().out
-    assert out.startswith("results/ledger.csv: 417 numbers, 56 claims\n")
-    assert re.search(
-        r"holds here: \d+ on synthetic data or by arithmetic, \d+ on motion capture", out
-    )
-    put_rows(filled, "mocap", "sweeps", {})
-    assert ledger.main() == 1
-    assert capsys.readouterr().err.endswith("must hold a list; got dict\n")
-
-
-def test_the_commands_of_what_was_measured_exist(rows):
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    for each in rows:
-        for prefix in ("", "mocap_"):
-            value = each["mocap_value" if prefix else "our_value"]
-            words = each[f"{prefix}command"].split()
-            if words[:1] == ["make"]:
-                assert words[1] in targets
-            elif words:
-                assert words[0] == "python"
-                script = f"{words[2].replace('.', '/')}.py" if words[1] == "-m" else words[1]
-                assert (ROOT / script).is_file()
-            else:
-                assert not value
-
-
-def test_the_committed_ledger_is_up_to_date(rows, committed):
-    with open(committed / ledger.LEDGER, encoding="utf-8", newline="") as handle:
-        told = "`make ledger` writes it anew, and what is staged with `git add` counts here"
-        assert list(csv.DictReader(handle)) == rows, told
-
-
-def test_no_row_of_the_ledger_waits_for_an_experiment(rows):
-    waiting = ledger_tables.incomplete(rows)
-    assert not waiting, f"{len(waiting)} rows wait, the first: {waiting[0]}"
-
-
-def test_what_the_readme_says_of_claims_rests_on_three_seeds(rows):
-    _, lines = ledger_tables.readme_verdicts(rows, ledger.read_claims(ROOT))
-    seeds = [re.search(r", (\d+) seeds?$", cell) for line in lines for cell in line[1:]]
-    counted = [int(found[1]) for found in seeds if found]
-    assert len(counted) >= 20 and min(counted) >= 3
-
-
-def test_both_data_sources_are_those_of_the_pipelines():
-    assert SOURCES == ledger.SOURCES == tuple(ledger_tables.TITLES)
+    path.write_text(text.replace("\nbound,", "\nbinding,"), encoding="utf-8")
+    with pytest.raises(ValueError, match="the same ids, once; they differ in .*binding"):
+        ledger.build(tmp_path)
+    path.write_text(text + text.splitlines()[1] + "\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="the same ids, once"):
+        ledger.build(tmp_path)

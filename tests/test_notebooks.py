@@ -10,14 +10,6 @@ from working_tree import ROOT
 MOST_LINES = 25  # of a cell
 MOST_IMPORTS = 6  # statements of a notebook
 
-# Written before these rules; each leaves the list when it is written anew, for then its test,
-# which is expected to fail, passes.
-NOT_YET = (
-    "06_evaluation",
-    "07_ablations",
-    "09_inpainting",
-)
-
 
 def faults(notebook):
     """What in a notebook's code makes it hard to read, one sentence each."""
@@ -35,13 +27,10 @@ def faults(notebook):
         yield "code makes Markdown: prose belongs in a Markdown cell, numbers in a pandas table"
 
 
-def notebooks():
-    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
-        late = pytest.mark.xfail(strict=True, reason="not written anew yet")
-        yield pytest.param(path, id=path.stem, marks=[late] if path.stem in NOT_YET else [])
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
-@pytest.mark.parametrize("notebook", notebooks())
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_is_easy_to_read(notebook):
     assert not [*faults(notebook)]
 

@@ -20,12 +20,13 @@ from di2pose_lib.data.occlusions import CROP, MASK, RATIOS
 from di2pose_lib.data.stage import prepared_data
 from di2pose_lib.encoder.stage import trained_encoder
 from di2pose_lib.evaluation import contenders, measure, protocols, visibility
-from di2pose_lib.evaluation.advocc_rows import BIAS, FRESH, SAMPLER, SEARCH, SPARED, error_table
+from di2pose_lib.evaluation.advocc_rows import error_table
 from di2pose_lib.evaluation.estimators import ALGORITHM_2, BEST, CHAIN, MEAN, ONE_SAMPLE, SOFT
+from di2pose_lib.evaluation.intervals import intervals
 from di2pose_lib.evaluation.stage import pose_model
+from di2pose_lib.evaluation.table import study_rows
 from di2pose_lib.evaluation.visibility import COVERED, SHARE
 from studies import ablations, advocc_runs, protocol_runs
-from studies.protocol_rows import combined_rows
 from studies.protocol_runs import AGREEMENTS, GALLERY, NAMES, ONE_SEED, Run, main, planned
 
 BASE = load_config(project_root() / "params.yaml")
@@ -40,6 +41,7 @@ def root(tmp_path_factory):
     """A root with the rows of one seed: all conditions, and two attacked images."""
     root = tmp_path_factory.mktemp("protocols")
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(protocol_runs, "SEEDS", (7, 8, 9))
         patch.setattr(protocols, "IMAGES", 12)
         patch.setattr(contenders, "HYPOTHESES", 4)
         patch.setattr(protocol_runs, "ATTACKED", 2)
@@ -55,134 +57,104 @@ def root(tmp_path_factory):
     return root
 
 
-def measured(root, name):
-    folder = root / "pipelines" / "protocols" / "results" / "synthetic"
-    (path,) = folder.glob(f"{name}-7-*.json")
-    assert path.stat().st_size < 1_000_000
-    return json.loads(path.read_text())
+def rows_of(study, root, **wanted):
+    """Rows of a study's block with these values."""
+    rows = study_rows(study, root=root)
+    for name, value in wanted.items():
+        rows = rows[rows[name] == value]
+    return rows
 
 
 def test_every_condition_has_errors_of_every_method_and_kind_of_joints(root):
-    rows = measured(root, "occlusion")["errors"]
-    conditions = {(row["protocol"], row["level"]) for row in rows if row["protocol"] != SHARE}
+    rows = rows_of("occlusion", root, metric="pa_mpjpe_mm")
     sweeps = {(sweep, ratio) for sweep, ratios in RATIOS.items() for ratio in ratios if ratio}
-    assert conditions == sweeps | {("clean", 0.0), ("occluders", 1.0)}
-    named = {(row["method"], row["estimator"]) for row in rows}
+    places = set(zip(rows.occlusion, rows.level, strict=True))
+    assert places == sweeps | {("clean", 0.0), ("occluders", 1.0)}
+    named = set(zip(rows.method, rows.estimator, strict=True))
     assert {(measure.DI2POSE, e) for e in (ONE_SAMPLE, CHAIN, MEAN, SOFT, BEST)} < named
     assert (measure.NEIGHBOUR, "copy") in named and (measure.MEAN_POSE, "mean") in named
     for sweep in (MASK, CROP):
-        for joints in ("all", "visible", "occluded"):
-            found = [r for r in rows if r["protocol"] == sweep and r["joints"] == joints]
-            assert {row["metric"] for row in found} == {"mpjpe_mm", "pa_mpjpe_mm"}
-    keys = {tuple(row[key] for key in ("protocol", "level", "method", "estimator", "joints",
-                                       "metric")) for row in rows}  # fmt: skip
-    assert len(keys) == len(rows)
+        assert set(rows[rows.occlusion == sweep].joints) == {"all", "visible", "occluded"}
+    whole = rows_of("occlusion", root)
+    assert set(whole.scale) == {"lesson"} and set(whole.seed) == {7} and whole.run.nunique() == 1
 
 
 def test_covered_joints_have_rows_with_the_occluder_and_without_and_shares_have_theirs(root):
-    rows = measured(root, "occlusion")["errors"]
-    found = [row for row in rows if row["joints"] == COVERED and row["estimator"] == CHAIN]
-    assert [row["protocol"] for row in found] == ["clean", "occluders"]
-    assert found[0]["n"] == found[1]["n"] > 0
-    shares = [row for row in rows if row["protocol"] == SHARE and row["estimator"] == SOFT]
-    assert sum(row["n"] for row in shares) == 12, "every image has one"
+    kind = {"joints": COVERED, "joint": "", "metric": "mpjpe_mm", "estimator": CHAIN}
+    images = rows_of("occlusion", root, **kind).groupby("occlusion").n.sum()
+    assert set(images.index) == {"clean", "occluders"} and images.nunique() == 1
+    wrist = rows_of("occlusion", root, joint="left wrist")
+    assert set(wrist.joints) <= {"seen", COVERED, "behind the own body"} and len(wrist)
+    shares = rows_of("occlusion", root, occlusion=SHARE, estimator=SOFT)
+    assert shares.n.sum() == 12, "every image has one"
 
 
 def test_uncertainty_is_of_either_sampler_and_bodies_are_of_those_that_could_be(root):
-    found = measured(root, "occlusion")
-    samplers = {row["estimator"] for row in found["uncertainty"]}
-    assert samplers == {"4 samples", f"4 samples, {ALGORITHM_2}"}
-    assert protocols.CHAIN_MEAN in {row["estimator"] for row in found["plausibility"]}
-    assert BEST not in {row["estimator"] for row in found["plausibility"]}
-    assert {row["estimator"] for row in found["conventions"]} == {CHAIN, SOFT}
+    spread = rows_of("occlusion", root, metric="spread_mm")
+    assert set(spread.estimator) == {"4 samples", f"4 samples, {ALGORITHM_2}"}
+    looked = set(zip(spread.occlusion, spread.level, strict=True))
+    assert looked == {tuple(condition) for condition in protocols.LOOKED_INTO}
+    regions = rows_of("occlusion", root, metric="coverage")
+    assert set(regions.nominal) == {0.2, 0.4, 0.5, 0.6, 0.8}
+    bodies = rows_of("occlusion", root, metric="bone_error_mm")
+    assert protocols.CHAIN_MEAN in set(bodies.estimator) and BEST not in set(bodies.estimator)
+    assert "ground truth" in set(bodies.method)
+    conventions = rows_of("occlusion", root, metric="N-MPJPE")
+    assert set(conventions.estimator) == {CHAIN, SOFT} and set(conventions.occlusion) == {"clean"}
 
 
-def test_more_of_the_image_hidden_hides_more_joints(root):
-    rows = measured(root, "occlusion")["errors"]
-    wanted = {"method": measure.MEAN_POSE, "metric": "mpjpe_mm", "joints": "all"}
-    chosen = [r for r in rows if r["protocol"] == MASK and wanted.items() <= r.items()]
-    assert len({row["mean"] for row in chosen}) == 1, "the mean pose does not see the image"
-    neighbour = [
-        r["mean"]
-        for r in rows
-        if r["protocol"] == MASK and {**wanted, "method": measure.NEIGHBOUR}.items() <= r.items()
-    ]
-    assert len(set(neighbour)) > 1, "the neighbour does"
-
-
-def test_uncertainty_plausibility_and_conventions_are_looked_into(root):
-    found = measured(root, "occlusion")
-    for kind in ("uncertainty", "plausibility"):
-        conditions = {(row["protocol"], row["level"]) for row in found[kind]}
-        assert conditions == {tuple(condition) for condition in protocols.LOOKED_INTO}
-    metrics = {row["metric"] for row in found["uncertainty"]}
-    assert {"spread_mm", "coverage 50 %", "energy_score_mm"} < metrics
-    truth = [r for r in found["plausibility"] if r["method"] == "ground truth"]
-    assert {row["metric"] for row in truth} >= {"bone_error_mm", "asymmetry_mm"}
-    assert {row["protocol"] for row in found["conventions"]} == {"clean"}
+def test_more_of_the_image_hidden_changes_what_sees_the_image_alone(root):
+    wanted = {"occlusion": MASK, "metric": "mpjpe_mm", "joints": "all"}
+    lines = intervals(rows_of("occlusion", root, **wanted), ["method", "level"])
+    counts = lines.groupby("method", observed=True)["mean"].nunique()
+    assert counts[measure.MEAN_POSE] == 1 and counts[measure.NEIGHBOUR] > 1
 
 
 def test_uncertainty_grows_under_the_masks_that_the_conditions_leave_out(root):
-    rows = measured(root, "growth")["uncertainty"]
-    masks = {(row["protocol"], row["level"]) for row in rows}
+    rows = rows_of("growth", root)
+    masks = set(zip(rows.occlusion, rows.level, strict=True))
     assert masks | {(MASK, 0.4)} == {(MASK, ratio) for ratio in RATIOS[MASK] if ratio}
-    assert {row["estimator"] for row in rows} == {f"4 samples, {ALGORITHM_2}"}
-    at_04 = [
-        row
-        for row in measured(root, "occlusion")["uncertainty"]
-        if (row["protocol"], row["level"]) == (MASK, 0.4) and row["estimator"].endswith(ALGORITHM_2)
-    ]
-    assert {r["metric"] for r in at_04} == {r["metric"] for r in rows}
+    assert set(rows.estimator) == {f"4 samples, {ALGORITHM_2}"}
+    at_04 = rows_of("occlusion", root, occlusion=MASK, level=0.4, estimator=rows.estimator.iloc[0])
+    assert set(rows.metric) <= set(at_04.metric) and "spread_mm" in set(rows.metric)
 
 
 def test_actions_are_parts_of_the_clean_images_and_other_images_are_worse_or_better(root):
-    rows = measured(root, "actions")["errors"]
-    clean = {
-        (r["method"], r["estimator"]): r
-        for r in measured(root, "occlusion")["errors"]
-        if (r["protocol"], r["joints"], r["metric"]) == ("clean", "all", "mpjpe_mm")
-    }
-    by_action = {}
-    for row in rows:
-        if row["protocol"].startswith("clean: ") and row["metric"] == "mpjpe_mm":
-            by_action.setdefault((row["method"], row["estimator"]), []).append(row)
-    assert by_action.keys() == clean.keys() - {(measure.DI2POSE, protocols.CHAIN_MEAN)}
-    for names, own in by_action.items():
-        *actions, mean = own
-        assert mean["protocol"] == "clean: mean of actions" and mean["clusters"] is None
-        assert sum(r["n"] for r in actions) == clean[names]["n"] == 12
-        weighted = sum(r["n"] * r["mean"] for r in actions) / 12
-        assert weighted == pytest.approx(clean[names]["mean"], abs=1e-3)
-        assert mean["mean"] == pytest.approx(sum(r["mean"] for r in actions) / len(actions))
-    shuffled = [r for r in rows if r["method"] == measure.SHUFFLED]
-    assert {r["protocol"] for r in shuffled} == {"clean"}
-    assert {r["estimator"] for r in shuffled} == {CHAIN, SOFT}
-    for row in shuffled:
-        if (row["joints"], row["metric"]) == ("all", "mpjpe_mm"):
-            assert row["mean"] != clean[measure.DI2POSE, row["estimator"]]["mean"]
+    place = {"metric": "mpjpe_mm", "joints": "all", "occlusion": "clean"}
+    actions = rows_of("actions", root, **place)
+    shuffled = actions[actions.method == measure.SHUFFLED]
+    assert set(shuffled.action) == {"all"} and set(shuffled.estimator) == {CHAIN, SOFT}
+    names = ["method", "estimator"]
+    whole = intervals(rows_of("occlusion", root, joint="", **place), names).set_index(names)
+    parts = intervals(actions[actions.action != "all"], names).set_index(names)
+    assert set(parts.index) == set(whole.index) - {(measure.DI2POSE, protocols.CHAIN_MEAN)}
+    assert set(parts.n) == {12}
+    for name, line in parts.iterrows():
+        assert line["mean"] == pytest.approx(whole.loc[name, "mean"], abs=1e-3)
 
 
 def test_inpainting_has_rows_of_both_cases(root):
-    rows = measured(root, "inpainting")["errors"]
-    assert {r["protocol"] for r in rows} == {"both legs known", "visible joints known"}
-    assert len({(r["protocol"], r["joints"], r["estimator"]) for r in rows}) == len(rows) == 16
+    rows = rows_of("inpainting", root)
+    assert set(rows.setting) == {"both legs known", "visible joints known"}
+    places = rows.drop_duplicates(["setting", "joints", "method", "estimator"])
+    assert len(places) == 2 * 2 * 3 and set(rows.method) == {measure.DI2POSE, measure.TOKENIZER}
+
+
+def test_an_attack_leaves_errors_and_the_patches_of_its_worst_cases(root):
+    rows = rows_of("advocc", root, metric="mpjpe_mm")
+    assert rows.groupby(["level", "setting"]).n.sum().to_dict() == {
+        (80.0, "place found"): 2,
+        (80.0, "fresh textures"): 2,
+    }
+    worst = [record["worst"]["mpjpe_mm"] for record in gallery_of(root)]
+    assert len(worst) == min(2, GALLERY) and all(record["draws"] for record in worst)
+    errors = [record["error_mm"] for record in worst]
+    assert errors == sorted(errors, reverse=True)
 
 
 def test_the_sampler_itself_is_attacked_on_few_images(root):
-    rows = measured(root, "sampler80")["errors"]
-    assert {(r["protocol"], r["estimator"], r["n"]) for r in rows} == {(SAMPLER, CHAIN, 1)}
-    assert {r["level"] for r in rows} == {0, 80}
-    found = {r["metric"]: r["mean"] for r in rows if r["level"] == 80}
-    excess = found["mpjpe_mm"] - found[f"mpjpe_mm, {FRESH}"]
-    assert found[f"mpjpe_mm, {BIAS}"] == pytest.approx(excess)
-
-
-def test_rows_of_seeds_can_be_joined(root):
-    rows = measured(root, "occlusion")["errors"]
-    joined = combined_rows([rows, rows], shared_clusters=False)
-    assert len(joined) == len(rows) and {row["seeds"] for row in joined} == {2}
-    for one, both in zip(rows, joined, strict=True):
-        assert both["mean"] == pytest.approx(one["mean"], abs=1e-3)
+    rows = rows_of("advocc_sampler", root)
+    assert set(rows.estimator) == {CHAIN} and set(rows.level) == {0, 80} and set(rows.n) == {1}
 
 
 def test_conditions_that_a_killed_run_finished_are_not_measured_again(tmp_path, monkeypatch):
@@ -202,14 +174,9 @@ def test_conditions_that_a_killed_run_finished_are_not_measured_again(tmp_path, 
     assert [r["protocol"] for r in rows["errors"]] == [name for name, _ in protocols.CONDITIONS]
 
 
-def test_an_attack_leaves_rows_and_the_patches_of_its_worst_cases(root):
-    found = measured(root, "advocc80")
-    assert {row["level"] for row in found["errors"]} == {0, 80}
-    assert {row["n"] for row in found["errors"]} == {2}
-    assert len(found["gallery"]) == min(2, GALLERY)
-    worst = [record["worst"]["mpjpe_mm"]["error_mm"] for record in found["gallery"]]
-    assert worst == sorted(worst, reverse=True)
-    assert all(record["worst"]["mpjpe_mm"]["draws"] for record in found["gallery"])
+def gallery_of(root):
+    (path,) = (root / "results" / "studies" / "advocc").glob("*-gallery.json")
+    return json.loads(path.read_text())["advocc 80"]
 
 
 NOTEBOOK = project_root() / "notebooks" / "06_evaluation.ipynb"
@@ -225,10 +192,13 @@ def trained(root):
 
 def show_worst(pipeline, gallery, folder):
     """What notebook 06's cell on the worst picture knows in the end, given a stored gallery."""
-    (folder / "advocc_gallery.json").write_text(json.dumps({"advocc 80": gallery}))
+    path = folder / "results/studies/advocc/synthetic-gallery.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"advocc 80": gallery}))
     cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
     code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-    (cell,) = [text for text in code if "advocc_gallery.json" in text]
+    found = [place for place, text in enumerate(code) if "-gallery.json" in text]
+    cell = "\n".join(code[found[0] : found[0] + 2])  # it is found, and painted again
     nodes = [node for text in code for node in ast.parse(text).body]
     imports = [node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
     known = {
@@ -236,10 +206,10 @@ def show_worst(pipeline, gallery, folder):
         "config": pipeline.config,
         "test": prepared_data(pipeline)["test"],
         "model": pose_model(pipeline),
-        "encoder": trained_encoder(pipeline).model,
-        "folder": folder,
+        "eye": trained_encoder(pipeline).model,
     }
     exec(compile(ast.Module(imports, []), NOTEBOOK.name, "exec"), known)
+    known["project"] = SimpleNamespace(project_root=lambda: folder)
     exec(compile(cell, NOTEBOOK.name, "exec"), known)
     return known
 
@@ -263,7 +233,7 @@ def perturbed(pipeline, folder):
 
 
 def test_a_gallery_says_whose_it_is_and_these_networks_replay_it(root, trained, tmp_path, capsys):
-    gallery = measured(root, "advocc80")["gallery"]
+    gallery = gallery_of(root)
     assert all(record["made_by"] == trained.contents() for record in gallery)
     shown = show_worst(trained, gallery, tmp_path)
     assert shown["record"] == gallery[0] and ANEW not in capsys.readouterr().out
@@ -275,7 +245,7 @@ def test_a_gallery_says_whose_it_is_and_these_networks_replay_it(root, trained, 
 @pytest.mark.parametrize("says", ["whose it is", "nothing"])
 def test_other_networks_than_a_gallery_s_are_attacked_anew(root, trained, tmp_path, capsys, says):
     """As on another machine: the committed pictures, and weights that were trained otherwise."""
-    gallery = measured(root, "advocc80")["gallery"]
+    gallery = gallery_of(root)
     if says == "nothing":
         for record in gallery:
             del record["made_by"]
@@ -285,17 +255,15 @@ def test_other_networks_than_a_gallery_s_are_attacked_anew(root, trained, tmp_pa
     assert len(shown["records"]) == 4 and shown["record"] in shown["records"]
     # With the networks of the gallery gone, it can't be replayed: the picture is the same.
     target = shown["advocc"].target(shown["test"], gallery[0]["image"])
-    given = shown["predictor"], shown["textures"], target, gallery[0], "mpjpe_mm"
+    given = shown["predictor"], shown["images"], target, gallery[0], "mpjpe_mm"
     errors = shown["advocc"].replay(*given)[1]
     stored = gallery[0]["worst"]["mpjpe_mm"]["draws_mm"]
     assert max(abs(a - b) for a, b in zip(errors, stored, strict=True)) > 0.01
 
 
-def test_a_row_file_says_which_machine_made_it(root):
-    assert {measured(root, name)["machine"]["cpu"] for name in ("growth", "advocc80")} == {
-        machine()["cpu"]
-    }
-    assert measured(root, "growth")["machine"]["threads"] >= 1
+def test_rows_say_which_machine_made_them(root):
+    rows = study_rows(root=root)
+    assert set(rows.cpu) == {machine()["cpu"]} and set(rows.threads) == {str(machine()["threads"])}
 
 
 def test_the_full_grid_attacks_a_part_of_the_same_images_with_the_same_draws(root):
@@ -308,36 +276,35 @@ def test_the_full_grid_attacks_a_part_of_the_same_images_with_the_same_draws(roo
     known, looked = error_table(full), error_table(coarse) > -torch.inf
     assert (known > -torch.inf).all() and not looked.all()
     torch.testing.assert_close(known[looked], error_table(coarse)[looked], atol=0.01, rtol=0)
-    found = measured(root, "agreement80")["errors"]
-    assert {(row["protocol"], row["level"], row["n"]) for row in found} == {(SEARCH, 80, 1)}
-    (spared,) = (row["mean"] for row in found if row["metric"] == SPARED)
+    rows = rows_of("advocc_search", root)
+    assert set(rows.level) == {80} and set(rows.n) == {1}
+    (spared,) = rows[rows.metric == "spared_percent"].value
     assert spared == pytest.approx(100 * (~looked).all(dim=1).double().mean().item())
 
 
 def test_agreements_are_of_one_seed_and_change_no_other_runs_key(monkeypatch):
     runs = planned(tiny(), NAMES, ["synthetic"], [2, 3])
-    own = [(run.name, run.config.seed) for run in runs if run.name in ONE_SEED]
+    own = [(run.protocol, run.config.seed) for run in runs if run.protocol in ONE_SEED]
     assert own == [(name, 2) for name in ONE_SEED]
     assert len(runs) == len(NAMES) + len(NAMES) - len(ONE_SEED)
-    before = {run.name: run.row_path for run in runs if run.config.seed == 2}
+    before = {run.protocol: run.key for run in runs if run.config.seed == 2}
     monkeypatch.setattr(protocol_runs, "AGREED", 7)
-    after = {run.name: run.row_path for run in planned(tiny(), NAMES, ["synthetic"], [2])}
+    after = {run.protocol: run.key for run in planned(tiny(), NAMES, ["synthetic"], [2])}
     assert {name for name in NAMES if before[name] != after[name]} == {*AGREEMENTS}
 
 
 def test_a_second_seed_or_other_settings_are_other_rows(monkeypatch):
     runs = planned(tiny(), ["occlusion", "advocc 40"], ["synthetic", "mocap"], [2, 3])
-    assert len({run.row_path for run in runs}) == 8
-    before = Run(tiny(), "advocc 40", "synthetic", 2).row_path
+    assert len({run.key for run in runs}) == 8
+    before = Run(tiny(), "advocc 40", "synthetic", 2).key
     monkeypatch.setattr(protocol_runs, "DRAWS", 5)
-    assert Run(tiny(), "advocc 40", "synthetic", 2).row_path != before
+    assert Run(tiny(), "advocc 40", "synthetic", 2).key != before
 
 
-def test_what_exists_is_skipped_and_a_run_that_fails_stops_no_other(root, monkeypatch, capsys):
+def test_a_run_that_fails_stops_no_other(monkeypatch, capsys):
     def failing(self):
-        raise ValueError(f"{self.name} diverged")
+        raise ValueError(f"{self.protocol} diverged")
 
-    monkeypatch.setattr(protocol_runs, "load_config", lambda path: tiny())
     monkeypatch.setattr(Run, "go", failing)
     assert main(["--source", "synthetic", "--seed", "7", "--plan"]) == 0
     assert "6 runs, 6 of them missing" in capsys.readouterr().out
@@ -355,15 +322,3 @@ def test_another_protocol_is_refused():
 def test_images_are_spread_over_the_split():
     assert protocols.spread_rows(torch.zeros(9), 3).tolist() == [0, 4, 8]
     assert protocols.spread_rows(torch.zeros(2), 5).tolist() == [0, 1]
-
-
-def test_a_row_that_is_there_and_cannot_be_read_is_not_run_again(tmp_path, monkeypatch, capsys):
-    row = tmp_path / "row.json"
-    run = SimpleNamespace(row_path=row)
-    monkeypatch.setattr(protocol_runs, "planned", lambda *_: [run])
-    assert main(["--plan"]) == 0
-    assert "1 of them missing" in capsys.readouterr().out
-    row.symlink_to(tmp_path / "none")
-    for arguments in (["--plan"], []):
-        assert main(arguments) == 1
-        assert "row.json must be a file; got a link to nowhere" in capsys.readouterr().err

@@ -2,16 +2,17 @@
 
 import json
 
+import pandas as pd
 import pytest
 
 from di2pose_lib.base.config_file import load_config
 from di2pose_lib.base.project import project_root
-from di2pose_lib.evaluation.comparisons import SeedInterval
-from di2pose_lib.evaluation.step_curve import COUNTS, DECIDE, SPLITS, fewest_steps
+from di2pose_lib.evaluation.intervals import Interval
+from di2pose_lib.evaluation.step_curve import COUNTS, SPLITS
 from studies.ablation_runs import SEEDS
-from studies.ablation_tables import mean_curves
 from studies.step_choice import (
     ALLOWED,
+    DECIDE,
     KEPT,
     MISSED,
     SHARE,
@@ -21,7 +22,7 @@ from studies.step_choice import (
     candidate_times,
     candidates,
     configured,
-    evidence,
+    fewest_steps,
     next_cheaper,
     paired_change,
     references,
@@ -34,56 +35,41 @@ CONFIDENT = "uniform, confident tokens first"
 PARAMS = project_root() / "params.yaml"
 
 
-def run(**ways):
-    """The curve of one seed: for each way MPJPE in 1, 2 and 4 steps, bones' error a tenth."""
-    return {
-        way: {"steps": [1, 2, 4], MPJPE: errors, BONES: [error / 10 for error in errors]}
+def curves_of(*seeds, bones=None):
+    """Curves of seeds, {way: MPJPE in 1, 2 and 4 steps}; bones' error is a tenth, or given."""
+    lines = [
+        {"setting": way, "steps": steps, "seed": seed, "metric": metric, "value": value}
+        for seed, ways in enumerate(seeds)
         for way, errors in ways.items()
-    }
+        for place, (steps, error) in enumerate(zip((1, 2, 4), errors, strict=True))
+        for metric, value in ((MPJPE, error), (BONES, (bones or {}).get((way, place), error / 10)))
+    ]
+    rows = pd.DataFrame(lines)
+    return rows.pivot_table("value", ["setting", "steps"], ["metric", "seed"], sort=False)
 
 
 # Three seeds. In 4 steps b is the best: 98, 100 and 102 mm, 100 on average.
-RUNS = [
-    run(a=[120.0, 99.0, 108.0], b=[120.0, 97.0, 98.0]),
-    run(a=[122.0, 102.0, 110.0], b=[122.0, 99.0, 100.0]),
-    run(a=[124.0, 105.0, 112.0], b=[124.0, 101.0, 102.0]),
-]
-
-
-def means(runs):
-    """The curves' means over the seeds, as `mean_curves` gives them."""
-    return {
-        way: {
-            "steps": curve["steps"],
-            **{
-                error: [
-                    sum(each) / len(each)
-                    for each in zip(*(r[way][error] for r in runs), strict=True)
-                ]
-                for error in DECIDE
-            },
-        }
-        for way, curve in runs[0].items()
-    }
+SEEN = (
+    {"a": [120.0, 99.0, 108.0], "b": [120.0, 97.0, 98.0]},
+    {"a": [122.0, 102.0, 110.0], "b": [122.0, 99.0, 100.0]},
+    {"a": [124.0, 105.0, 112.0], "b": [124.0, 101.0, 102.0]},
+)
+RUNS = curves_of(*SEEN)
 
 
 def test_a_change_is_paired_by_seed_by_hand():
     # a in 2 steps beside b in 4: 1, 2 and 3 mm more, of a mean of 100 mm
     change = paired_change(RUNS, MPJPE, Candidate("a", 2), Candidate("b", 4))
     half = 4.303 / 3**0.5  # Student's, two degrees of freedom; the differences' deviation is 1
-    assert change == pytest.approx(SeedInterval(2.0, 2.0 - half, 2.0 + half, 3))
+    assert change == pytest.approx(Interval(2.0, 2.0 - half, 2.0 + half, 3), abs=1e-3)
     # equal differences leave nothing uncertain, however the seeds differ
     change = paired_change(RUNS, BONES, Candidate("b", 2), Candidate("b", 4))
-    assert change == pytest.approx(SeedInterval(-1.0, -1.0, -1.0, 3))
-    with pytest.raises(ValueError, match="`runs` must hold at least one seed; got none"):
-        paired_change([], MPJPE, Candidate("a", 2), Candidate("b", 4))
+    assert change == pytest.approx(Interval(-1.0, -1.0, -1.0, 3))
 
 
 def test_the_reference_is_the_best_way_with_the_most_steps_of_each_error():
     assert references(RUNS) == {MPJPE: Candidate("b", 4), BONES: Candidate("b", 4)}
-    bent = [run(a=one["a"][MPJPE], b=one["b"][MPJPE]) for one in RUNS]
-    for one in bent:
-        one["a"][BONES][-1] = 1.0
+    bent = curves_of(*SEEN, bones={("a", 2): 1.0})
     assert references(bent) == {MPJPE: Candidate("b", 4), BONES: Candidate("a", 4)}
 
 
@@ -96,11 +82,9 @@ def test_a_verdict_needs_the_intervals_of_both_errors():
     assert of[Candidate("b", 4)] == KEPT  # the reference itself
     found = beside_reference(RUNS, Candidate("a", 4))
     assert found.errors == pytest.approx({MPJPE: 110.0, BONES: 11.0})
-    worse = [run(a=one["a"][MPJPE], b=one["b"][MPJPE]) for one in RUNS]
-    for one in worse:
-        one["b"][BONES][1] *= 1.5
+    worse = curves_of(*SEEN, bones={("b", 1): 15.0})
     assert beside_reference(worse, Candidate("b", 2)).verdict == MISSED  # for its bones alone
-    assert beside_reference(RUNS[:2], Candidate("b", 2)).verdict == UNDECIDED  # two seeds
+    assert beside_reference(curves_of(*SEEN[:2]), Candidate("b", 2)).verdict == UNDECIDED
 
 
 def test_one_step_is_one_candidate_whatever_the_way():
@@ -119,43 +103,37 @@ def test_the_next_cheaper_is_the_nearest_of_those_with_the_next_fewer_steps():
     assert next_cheaper(RUNS, Candidate("b", 1)) is None
 
 
-def test_the_evidence_says_by_how_much_the_cheaper_misses_and_whether_that_is_sure():
-    found = evidence(RUNS, Candidate("b", 2))
-    assert (found.chosen.verdict, found.cheaper.verdict) == (KEPT, MISSED) and found.separated
-    assert found.missed_by == pytest.approx({MPJPE: 122 - 100 / 0.99, BONES: 12.2 - 10 / 0.99})
-    # from 97, 99 and 101 mm to 120, 122 and 124: 23 of 99 mm in every seed
-    assert found.between[MPJPE] == pytest.approx(SeedInterval(*[100 * 23 / 99] * 3, 3))
-    unsure = [run(a=one["a"][MPJPE]) for one in RUNS]
-    for one, last in zip(unsure, (98.0, 102.0, 103.0), strict=True):
-        one["a"][MPJPE][-1], one["a"][BONES][-1] = last, last / 10
-    found = evidence(unsure, Candidate("a", 4))
-    assert found.cheaper.candidate == Candidate("a", 2)
-    assert found.cheaper.verdict == UNDECIDED and not found.separated
-    last = evidence(RUNS, Candidate("b", 1))
-    assert last.cheaper is None and last.missed_by == {} and not last.separated
+def test_the_rule_takes_the_fewest_steps_that_keep_both_errors_by_hand():
+    curves = curves_of({"a": [120.0, 101.5, 100.0], "b": [120.0, 100.9, 100.5]})
+    assert fewest_steps(curves) == Candidate("b", 2)
+    assert fewest_steps(curves, share=0.98) == Candidate("b", 2)  # of two ways the better
+    assert fewest_steps(curves, share=0.8) == Candidate("a", 1)
+    assert fewest_steps(curves, share=1.0) == Candidate("a", 4)
+    no_body = curves_of({"a": [90.0, 95.0, 100.0]}, bones={("a", 0): 20.0, ("a", 1): 10.05})
+    assert fewest_steps(no_body) == Candidate("a", 2)  # less error in one step, but no body
+    with pytest.raises(ValueError, match="`curves` must hold at least one way; got none"):
+        fewest_steps(curves[:0])
 
 
 def test_a_mean_change_beyond_what_is_allowed_is_what_the_rule_refuses(committed):
     for source in ("synthetic", "mocap"):
         for split in SPLITS:
-            runs, (curves, _) = seed_curves(source, split), mean_curves(source, split)
-            way, steps = fewest_steps(curves, SHARE)
-            for one in candidates(runs):
-                changes = beside_reference(runs, one).changes.values()
+            curves = seed_curves(source, split)
+            chosen = fewest_steps(curves, SHARE)
+            for one in candidates(curves):
+                changes = beside_reference(curves, one).changes.values()
                 enough = all(change.mean <= ALLOWED for change in changes)
-                assert not enough or one.steps >= steps
-            chosen = beside_reference(runs, Candidate(way, steps))
-            assert all(change.mean <= ALLOWED for change in chosen.changes.values())
-    assert Candidate(*fewest_steps(means(RUNS), SHARE)) == Candidate("b", 2)
+                assert not enough or one.steps >= chosen.steps
+            changes = beside_reference(curves, chosen).changes.values()
+            assert all(change.mean <= ALLOWED for change in changes)
 
 
 def test_the_default_is_what_the_rule_takes_from_the_committed_rows_on_synthetic_data(committed):
-    curves, seeds = mean_curves("synthetic", "validation")
-    assert seeds == len(SEEDS) == len(seed_curves("synthetic", "validation"))
-    chosen = Candidate(*fewest_steps(curves, SHARE))
+    curves = seed_curves("synthetic", "validation")
+    assert set(curves.columns.get_level_values("seed")) == set(SEEDS)
     for file in ("params.yaml", "pipelines/mocap.yaml"):  # one default: notebook 07 says why
         config = load_config(committed / file)
-        assert configured(config.evaluation) == chosen
+        assert configured(config.evaluation) == fewest_steps(curves)
 
 
 def test_a_configurations_way_is_found_and_one_without_a_curve_is_refused():

@@ -11,13 +11,12 @@ import pytest
 
 from di2pose_lib.base import surroundings
 from di2pose_lib.data import source_record
-from studies import ablation_runs, ledger, protocol_results, protocol_runs, reproduction
+from studies import ablation_runs, ledger, protocol_runs, reproduction
 
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAMS = {
     ablation_runs: lambda: ablation_runs.main(["--plan"]),
     ledger: ledger.main,
-    protocol_results: lambda: protocol_results.main([]),
     protocol_runs: lambda: protocol_runs.main(["--plan"]),
     reproduction: lambda: reproduction.main([]),
     source_record: lambda: source_record.main(["params.yaml"]),

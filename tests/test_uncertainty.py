@@ -9,7 +9,6 @@ from small import make_split
 from di2pose_lib.evaluation import calibration, proper_scores
 from di2pose_lib.evaluation.conditions import condition_of
 from di2pose_lib.evaluation.uncertainty import (
-    calibration_curve,
     coverage_metric,
     exact_levels,
     uncertainty_rows,
@@ -131,14 +130,6 @@ def test_nothing_is_said_of_occluded_joints_where_there_are_none(condition):
     assert {joints for _, joints in found} == {"all", "visible"}
 
 
-def test_the_calibration_curve_holds_the_exact_levels_in_order(condition):
-    found, rows = rows_of(condition, hypotheses_of(condition))
-    curve = calibration_curve(rows[::-1], "visible")
-    assert [point[0] for point in curve] == pytest.approx([0.2, 0.4, 0.6, 0.8])
-    row = found["coverage 3/5", "visible"]
-    assert curve[2][1:] == (row["mean"], row["ci95_low"], row["ci95_high"])
-
-
 def test_exact_levels_are_named_as_fractions():
     assert exact_levels(3) == {"1/4": 0.25, "2/4": 0.5, "3/4": 0.75}
     assert coverage_metric(0.5) == "coverage 50 %" and coverage_metric("1/4") == "coverage 1/4"
@@ -154,11 +145,6 @@ def test_input_that_does_not_fit_is_refused(condition):
         uncertainty_rows(samples[:5], condition, "m", "s")
     with pytest.raises(ValueError, match="as the condition's; got"):
         uncertainty_rows(samples[:, :, :16], condition, "m", "s")
-    _, rows = rows_of(condition, samples)
-    with pytest.raises(ValueError, match="`rows` must hold a level once; got 1/5 twice"):
-        calibration_curve(rows + rows, "all")
-    with pytest.raises(ValueError, match="`rows` must hold the coverage of feet joints; got none"):
-        calibration_curve(rows, "feet")
 
 
 def test_other_choices_of_joints_have_rows_too_without_the_pelvis(condition):

@@ -115,7 +115,7 @@ def student(values):
     mean = float(np.mean(values))
     if count == 1:
         return Interval(mean, -math.inf, math.inf, 1)
-    half = stats.t.ppf(0.975, count - 1) * float(np.std(values, ddof=1)) / count**0.5
+    half = float(stats.t.ppf(0.975, count - 1) * np.std(values, ddof=1)) / count**0.5
     return Interval(mean, mean - half, mean + half, count)
 
 
@@ -144,6 +144,12 @@ def verdict(one):
     return HOLDS if one.low > 0 else FAILS
 
 
+def shown(lines, digits=1, sign=""):
+    """What lines of `intervals` say, as texts "12.3 [11.0, 13.6]": a Series."""
+    form = f"{{:{sign}.{digits}f}} [{{:{sign}.{digits}f}}, {{:{sign}.{digits}f}}]"
+    return lines.apply(lambda line: form.format(line["mean"], line.low, line.high), axis=1)
+
+
 def _kept(rows):
     """The rows of the clusters that all seeds have, where seeds share any; else all rows."""
     names = [set(own.cluster) for _, own in rows.groupby("seed", sort=False)]
@@ -155,7 +161,7 @@ def _kept(rows):
 def _interval(rows, equally, draws):
     """`Interval` of the rows that `_kept` keeps."""
     seeds = [_Sums(own, equally) for _, own in rows.groupby("seed", sort=False)]
-    means = [seed.mean() for seed in seeds]
+    means = [float(seed.mean()) for seed in seeds]
     if rows.cluster.eq("").all():  # of values without clusters, seeds alone say how they differ
         return student(means)
     names = [seed.names for seed in seeds]

@@ -33,6 +33,7 @@ COLUMNS = (
     *("level", "joints", "action", "metric", "seed", "cluster", "value", "n"),
 )
 OF_STUDIES = ("run", "code", "budget", "cpu", "threads")
+OF_SOME_STUDIES = ("joint", "nominal", "steps")
 NUMBERS = {"level": float, "seed": int, "value": float, "n": int, "nominal": float, "steps": float}
 
 
@@ -111,9 +112,8 @@ def study_rows(study="*", source="*", root=None):
     place = block_path(study, source, "*", root)
     paths = sorted(place.parents[1].glob(f"{study}/{place.name}"))
     tables = [read_table(path).assign(study=path.parent.name) for path in paths]
-    if not tables:
-        return pd.DataFrame(columns=[*COLUMNS, *OF_STUDIES, "study"])
-    rows = pd.concat(tables, ignore_index=True)
+    rows = pd.concat(tables or [pd.DataFrame()], ignore_index=True)
+    rows = rows.reindex(columns=[*COLUMNS, *OF_STUDIES, *OF_SOME_STUDIES, "study"])
     texts = rows.columns.difference(list(NUMBERS))
     rows[texts] = rows[texts].fillna("").astype("category")  # compared a hundred times as fast
     return rows

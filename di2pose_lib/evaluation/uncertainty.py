@@ -7,7 +7,7 @@ diversity, which is an MPJPE and counts all joints as that does.
 
 from fractions import Fraction
 
-from di2pose_lib.base.checks import check_tensor, require
+from di2pose_lib.base.checks import check_tensor
 from di2pose_lib.evaluation.calibration import (
     coverage,
     rank_products,
@@ -99,25 +99,3 @@ def uncertainty_rows(hypotheses, condition, method, estimator, more_joints=None)
         if len(products) > 0:
             rows.append(result_row(condition, *names, "rank_correlation", products, images))
     return rows
-
-
-def calibration_curve(rows, joints):
-    """[(nominal level, measured coverage, low, high)] of the exact levels, for the figure.
-
-    Args:
-        rows: of `uncertainty_rows`, of one condition and method.
-        joints: "all", "visible" or "occluded".
-
-    Raises:
-        ValueError: no such rows, or a level twice.
-    """
-    prefix = coverage_metric("")
-    curve = {}
-    for row in rows:
-        share = row["metric"].removeprefix(prefix)
-        if row["joints"] == joints and row["metric"].startswith(prefix) and "/" in share:
-            level = float(Fraction(share))
-            require(level not in curve, f"`rows` must hold a level once; got {share} twice")
-            curve[level] = (level, row["mean"], row["ci95_low"], row["ci95_high"])
-    require(len(curve) > 0, f"`rows` must hold the coverage of {joints} joints; got none")
-    return [curve[level] for level in sorted(curve)]

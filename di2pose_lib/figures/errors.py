@@ -180,40 +180,33 @@ def spread_error_figure(tables, title):
     return style(figure, title, *axes, NARROW, 480, **BELOW)
 
 
-def sweep_figure(rows, title, x, y="MPJPE, mm"):
+def sweep_figure(lines, title, x, y="MPJPE, mm"):
     """Error by level, a line with its 95 % band for each method and estimator.
 
     Args:
-        rows: result rows of one protocol, metric and choice of joints.
+        lines: DataFrame with method, estimator, level, mean, low and high, as
+            `evaluation.intervals` gives it.
         title: of the figure.
         x: title of the axis of levels, as "share of the image masked".
         y: title of the other, with its unit.
 
     Raises:
-        ValueError: no rows, rows of two protocols, metrics or choices of joints, a level
-            twice in a line, or too many lines.
+        ValueError: no lines, a level twice in one, or too many.
     """
-    for field in ("protocol", "metric", "joints"):
-        found = sorted({row[field] for row in rows})
-        require(len(found) == 1, f"`rows` must have one {field}; got {', '.join(found)}")
-    one_method = len({row["method"] for row in rows}) == 1
-    lines = {}
-    for row in rows:
-        name = row["estimator"] if one_method else f"{row['method']}, {row['estimator']}"
-        line = lines.setdefault(name, {})
-        require(
-            row["level"] not in line, f"`rows` must hold a level once; got {row['level']} twice"
-        )
-        line[row["level"]] = (row["mean"], row["ci95_low"], row["ci95_high"])
+    require(len(lines) > 0, "`lines` must hold at least one; got none")
+    twice = lines.duplicated(["method", "estimator", "level"])
+    require(not twice.any(), f"`lines` must hold a level once; got {lines[twice].level.tolist()}")
+    names = lines.method.astype(str) + ", " + lines.estimator.astype(str)
+    names = lines.estimator if lines.method.nunique() == 1 else names
+    each = {name: own.sort_values("level") for name, own in lines.groupby(names, sort=False)}
     figure = go.Figure()
-    for name, line, colour in looks("rows", lines):
-        levels = sorted(line)
-        mean, low, high = zip(*(line[level] for level in levels), strict=True)
+    for name, own, colour in looks("lines", each):
+        ends = (own[end].tolist() for end in ("mean", "low", "high"))
         hover = (
             f"{name}<br>level %{{x:.3~g}}: %{{y:.1f}} "
             "[%{customdata[0]:.1f}, %{customdata[1]:.1f}]<extra></extra>"
         )
-        _line_with_band(figure, name, colour, levels, mean, low, high, hover)
+        _line_with_band(figure, name, colour, own.level.tolist(), *ends, hover)
     return style(figure, title, x, y, NARROW, 480, **BELOW)
 
 

@@ -179,33 +179,32 @@ def chain_figure(k_start, k_s, num_codes, title):
     return figure.update_xaxes(showgrid=False)
 
 
-def curve_figure(curves, times, title, error="one_sample_mm", label="MPJPE, mm"):
+def curve_figure(curves, times, title, label="MPJPE, mm"):
     """Error over the number of reverse steps, a line for each way to go them.
 
     The axis above the figure says how long these steps take in random order.
 
     Args:
-        curves: {way: {"steps": [...], error: [...]}}, errors in mm.
+        curves: DataFrame of errors in mm, a row for each number of steps, a column for each way.
         times: {pictures at once: {steps: ms per pose}}, as `step_choice.times_per_pose` gives
             them, with every number of steps of the curves.
         title: of the figure.
-        error: which error of the curves is drawn.
-        label: of its axis.
+        label: of the axis of errors.
 
     Raises:
         ValueError: no curves, or more than colours.
     """
     figure = go.Figure()
-    for way, curve, colour in looks("curves", curves):
+    for way, values, colour in looks("curves", dict(curves.items())):
         figure.add_scatter(
-            x=curve["steps"],
-            y=curve[error],
+            x=curves.index.tolist(),
+            y=values.tolist(),
             name=way,
             mode="lines+markers",
             line={"color": colour},
             hovertemplate=f"{way}<br>%{{x}} steps: %{{y:.1f}} mm<extra></extra>",
         )
-    steps = next(iter(curves.values()))["steps"]
+    steps = curves.index.tolist()
     _add_time_axis(figure, steps, times)
     figure.update_xaxes(type="log", tickvals=steps)
     figure.layout.xaxis.title.text = "steps of inference"
