@@ -106,11 +106,11 @@ def imported_packages(source):
 def test_every_package_that_is_imported_is_pinned_directly():
     sources = {path: path.read_text("utf-8") for path in ROOT.glob("di2pose_lib/**/*.py")}
     sources |= {path: path.read_text("utf-8") for path in ROOT.glob("studies/*.py")}
-    sources |= {path: path.read_text("utf-8") for path in ROOT.glob("tests/*.py")}
+    sources |= {path: path.read_text("utf-8") for path in ROOT.glob("tests/**/*.py")}
     sources |= {path: path.read_text("utf-8") for path in ROOT.glob("benchmarks/*.py")}
     sources |= {path: notebook_source(path) for path in ROOT.glob("notebooks/*.ipynb")}
     own = {"di2pose_lib", "studies"}
-    own |= {path.stem for folder in ("tests", "benchmarks") for path in ROOT.glob(f"{folder}/*.py")}
+    own |= {path.stem for path in (*ROOT.glob("tests/**/*.py"), *ROOT.glob("benchmarks/*.py"))}
     for path, source in sources.items():
         for package in set(imported_packages(source)) - own - sys.stdlib_module_names:
             name = IMPORTED_AS.get(package, package).lower()

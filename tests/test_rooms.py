@@ -54,3 +54,8 @@ def test_a_room_says_what_it_is_and_offers_what_it_says(room):
     assert len(module.__doc__.split()) > 20
     assert sorted(set(module.__all__)) == sorted(module.__all__)
     assert all(hasattr(module, name) for name in module.__all__)
+
+
+def test_the_tests_of_a_room_lie_in_its_folder():
+    folders = {path.parent.name for path in (ROOT / "tests").glob("*/test_*.py")}
+    assert folders == {*BELOW, "studies"}

@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 from di2pose_lib.base import config_file
 from di2pose_lib.base.files import fingerprint
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PARAMS = ROOT / "params.yaml"
 PIPELINES = [f"pipelines/{name}.yaml" for name in ("mocap", "paper", "smoke")]
 VALUES = YAML(typ="safe", pure=True).load(PARAMS.read_text(encoding="utf-8"))

@@ -13,7 +13,7 @@ from di2pose_lib.base import surroundings
 from di2pose_lib.data import source_record
 from studies import ablation_runs, ledger, protocol_runs, reproduction
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = {
     ablation_runs: lambda: ablation_runs.main(["--plan"]),
     ledger: ledger.main,

@@ -19,7 +19,7 @@ from di2pose_lib.data.mocap_index import Trial
 from di2pose_lib.data.preparation import prepare_dataset
 from di2pose_lib.data.sources import MocapSource, SyntheticSource
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def same_clips(one, other):

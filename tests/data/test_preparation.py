@@ -20,7 +20,7 @@ from di2pose_lib.data.dataset import FIELDS, SPLITS, PoseDataset
 from di2pose_lib.data.preparation import prepare_dataset, prepare_split
 from di2pose_lib.data.sources import Clip, SyntheticSource
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SMOKE = load_config(ROOT / "pipelines" / "smoke.yaml").data
 TINY = dataclasses.replace(
     SMOKE,

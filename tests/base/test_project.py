@@ -9,7 +9,7 @@ import pytest
 from di2pose_lib.base import files, project
 from di2pose_lib.base.config_file import load_config, to_dict
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SMOKE = "pipelines/smoke.yaml"
 
 
