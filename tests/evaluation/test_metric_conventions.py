@@ -14,15 +14,12 @@ from di2pose_lib.evaluation.metric_conventions import (
     FEWEST_TO_ALIGN,
     LSP_14,
     REFERENCE,
-    TABLE_COLUMNS,
     Convention,
     aligned_pose,
     change_of,
     convention_errors_mm,
     convention_rows,
-    convention_table,
 )
-from di2pose_lib.figures.training import markdown_table
 
 J = {name: joint for joint, name in enumerate(JOINT_NAMES)}
 ALL_SEEN = torch.ones(1, 17, dtype=torch.bool)
@@ -350,20 +347,6 @@ def test_conventions_without_an_image_have_no_row(condition):
     assert not any("occluded" in row["metric"] for row in rows)
 
 
-def test_the_table_shows_how_far_each_convention_moves(condition):
-    rows = convention_rows(off(condition, [17.0, 34.0, 51.0, 68.0]), condition)
-    table = {cells[0]: cells for cells in convention_table(rows)}
-    assert list(table) == list(CONVENTIONS)
-    assert table[REFERENCE][2:4] == ["", "+0 %"]
-    assert (
-        table["MPJPE, 16 joints"][2].startswith("+0.2 [") and table["MPJPE, 16 joints"][3] == "+6 %"
-    )
-    assert table["MPJPE, mean of actions"][2:4] == ["-0.5", "-20 %"]
-    assert table["MPJPE, occluded joints"][3:5] == ["-100 %", 1]
-    shown = markdown_table(TABLE_COLUMNS, convention_table(rows))
-    assert len(shown.splitlines()) == len(CONVENTIONS) + 2
-
-
 # Refusals
 
 
@@ -394,8 +377,3 @@ def test_input_that_does_not_fit_is_refused(condition):
         aligned_pose(pose_pred, pose * torch.nan, plain, visible)
     with pytest.raises(ValueError, match="`prediction.pose` must have shape"):
         convention_rows(Prediction("m", "e", pose_pred), condition)
-    rows = convention_rows(off(condition, [1.0, 1.0, 1.0, 1.0]), condition)
-    with pytest.raises(ValueError, match="`rows` must be of one prediction; got a metric twice"):
-        convention_table(rows + rows)
-    with pytest.raises(ValueError, match="`rows` must hold MPJPE; got"):
-        convention_table(rows[1:])
