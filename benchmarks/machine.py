@@ -1,7 +1,4 @@
-"""The machine that a benchmark runs on, as the files in benchmarks/results/ describe it.
-
-What a GPU measured goes to results/gpu/ by itself, with the commit and the command.
-"""
+"""The machine that a benchmark runs on, as the files in benchmarks/results/ describe it."""
 
 import json
 import os

@@ -1,6 +1,6 @@
 """Di2Pose: 3D human pose from one image by discrete diffusion over pose tokens.
 
-Importing the package, or any module of its core, needs torch, numpy and filelock only;
+Importing the package, or any room but evaluation and figures, needs torch, numpy and filelock only;
 plotly, transformers, papermill and dvc are imported where they are used.
 
 Conventions, stated once. Lengths are metres; only names ending in ``_mm`` are

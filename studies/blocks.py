@@ -3,8 +3,8 @@
 A block holds all settings of a study and is made on one machine, so that their differences are
 of the settings alone. A run adds its rows to its block, and a run whose rows are there is not made
 again. Its digest, in the column `run`, is of all parameters that the rows depend on: a block made
-with other parameters is refused, never added to. So is none where the library changed: `code` says
-which made a row, and a block is removed by hand where it must be made anew.
+with other parameters is refused, never added to. A changed library refuses nothing: `code` names
+the version of the library behind each row, and a block that should be made anew is removed by hand.
 """
 
 import argparse

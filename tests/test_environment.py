@@ -19,7 +19,8 @@ import di2pose_lib
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 TRANSITIVE = "# what those need, pinned as well"
-PARAMS = [ROOT / "params.yaml", *sorted((ROOT / "pipelines").glob("*.yaml"))]
+OVERRIDES = set((ROOT / "pipelines").glob("*.yaml")) - {ROOT / "pipelines" / "dvc.yaml"}
+PARAMS = [ROOT / "params.yaml", *sorted(OVERRIDES)]
 
 # Modules that measure, draw figures or run notebooks; all others are the core.
 NOT_CORE = ("evaluation", "figures", "kernel", "run_notebook")

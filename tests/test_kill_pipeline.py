@@ -278,7 +278,7 @@ def test_six_kills_of_kernel_papermill_and_dvc_change_no_bit(start, tmp_path):
         where = "during a save after" if kill.in_save else "after"
         print(f"  {kill.who} {where} step {step} of the {kill.label}")
         if kill.in_save:
-            kept = killed / SMOKE / "checkpoints"
+            kept = killed / "checkpoints"
             assert list(kept.rglob(".checkpoint.pt.*")), "no save was under way"
     run = begin(killed)
     meet(run, left)
@@ -290,7 +290,7 @@ def test_six_kills_of_kernel_papermill_and_dvc_change_no_bit(start, tmp_path):
     print(f"continued from steps {continued}")
     assert len(continued) >= 4 and min(continued) > 0
 
-    one, other = (folder / SMOKE / "artifacts/smoke/synthetic" for folder in (whole, killed))
+    one, other = (folder / "artifacts/smoke/synthetic" for folder in (whole, killed))
     for stage in TRAININGS.values():
         name = f"{stage}/weights.safetensors"
         assert (one / name).read_bytes() == (other / name).read_bytes(), name
@@ -298,4 +298,4 @@ def test_six_kills_of_kernel_papermill_and_dvc_change_no_bit(start, tmp_path):
     # with the digests of every artefact, executed notebook, metric and curve
     locks = [(folder / SMOKE / "dvc.lock").read_bytes() for folder in (whole, killed)]
     assert locks[0] == locks[1]
-    assert not list((killed / SMOKE / "checkpoints").rglob("*checkpoint.pt*"))
+    assert not list((killed / "checkpoints").rglob("*checkpoint.pt*"))

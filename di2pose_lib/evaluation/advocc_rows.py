@@ -1,6 +1,6 @@
 """Rows of AdvOcc: errors at the worst places, and how a coarse search does beside the full grid.
 
-A run's records (`advocc_runs.run`) hold the error of every position that was looked at.
+A run's records (`studies.advocc_runs.run`) hold the error of every position that was looked at.
 """
 
 import torch

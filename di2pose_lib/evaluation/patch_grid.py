@@ -17,7 +17,6 @@ from di2pose_lib.data.occlusions import inside_image
 
 REFERENCE_HEIGHT = 256
 REFERENCE_STRIDE = 10
-REFERENCE_PATCHES = (40, 80)
 
 
 class PatchGrid(NamedTuple):

@@ -17,7 +17,6 @@ SHARES = (0.2, 0.4, 0.6, 0.8, 1.0)  # each bin begins where the one before ends
 SEEN, COVERED, OWN_BODY = "seen", "covered by the occluder", "behind the own body"
 METRIC = "mpjpe_mm"
 FEWEST = 5  # clusters under a row of one joint or bin: the resampling of fewer tells little
-WITHOUT = "Di2Pose without the occluder"  # the `method` of clean rows in a paired difference
 
 
 def joint_kinds(visible, covered):

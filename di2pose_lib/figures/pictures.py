@@ -1,4 +1,4 @@
-"""Figures of pictures: a mosaic with 2D joints on top, and a gallery of wrong poses."""
+"""Figures of pictures: a mosaic with 2D joints on top."""
 
 import base64
 import io

@@ -1,7 +1,7 @@
 """PCT's recipe for a pose tokenizer (Geng et al. 2023): its sizes, its loss, what it reports.
 
 The loss trains any `TokenizerDesign` through `training.fit`, on poses augmented as ours
-are (`tokenizer_training.augment_poses`).
+are (`tokens.training.augment_poses`).
 """
 
 from dataclasses import dataclass
@@ -102,7 +102,7 @@ def pct_loss(tokenizer, pose, settings, generator):
 def design_report(tokenizer, pose):
     """Reconstruction errors (mm) and code use of a `DesignedTokenizer` on poses (n, J, 3).
 
-    The names are those of `tokenizer_training.reconstruction_report`; a learned codebook
+    The names are those of `tokens.training.reconstruction_report`; a learned codebook
     has no levels, so what is said of them is left out, for those that have some too.
     """
     tokens = tokenizer.encode(pose)
