@@ -165,7 +165,7 @@ prepare(Path(sys.argv[1]))
 
 def test_another_machine_gives_the_same_poses_and_images_but_for_a_rare_last_digit(data, tmp_path):
     """Where its networks are others: of some 400,000 numbers of images one was off by 1."""
-    path = os.pathsep.join(map(str, (ROOT, ROOT / "tests")))
+    path = os.pathsep.join(map(str, (ROOT, ROOT / "tests", ROOT / "tests" / "data")))
     subprocess.run(
         [sys.executable, "-c", ELSEWHERE, str(tmp_path / "again")],
         env={**os.environ, **OTHER_MACHINE, "MKL_CBWR": "COMPATIBLE", "PYTHONPATH": path},
