@@ -52,7 +52,9 @@ def test_a_table_that_is_not_whole_is_not_written(tmp_path, wrong, words):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("data", [b"no gzip", gzip.compress(b"a,b\n1,2\n")])
+@pytest.mark.parametrize(
+    "data", [b"no gzip", gzip.compress(b"a,b\n1,2\n")], ids=["no gzip", "other columns"]
+)
 def test_a_file_that_is_no_table_is_refused_by_its_name(tmp_path, data):
     path = tmp_path / "rows.csv.gz"
     path.write_bytes(data)
