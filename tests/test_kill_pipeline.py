@@ -87,10 +87,13 @@ def draw_kills(seed):
 def clone(folder):
     """A new git repository with the files of this working tree; many checkpoints, fewer stages.
 
-    The later stages are cut off rather than one named to `dvc repro`: of a small part of a
-    pipeline DVC runs stages that need not wait for each other in the order of a set.
+    The later stages and all other pipelines are cut off rather than some named to `dvc repro`: of
+    a small part of all stages DVC runs those that need not wait for each other in the order of a
+    set, another one each time.
     """
     copy_to(folder)
+    for other in ("dvc.yaml", "dvc.lock", "studies/dvc.yaml"):
+        (folder / other).unlink()
     params = folder / SMOKE / "smoke.yaml"
     text, count = re.subn(r"checkpoint_every: \d+", "checkpoint_every: 15", params.read_text())
     assert count == 3
@@ -100,6 +103,8 @@ def clone(folder):
         rf"(?s)(\n  {LAST}:\n(?:    [^\n]*\n)+).*", r"\1", stages.read_text(encoding="utf-8")
     )
     assert count == 1
+    text, count = re.subn(r"\n      (mocap|paper): \{.*\}", "", text)
+    assert count == 2
     stages.write_text(text, encoding="utf-8")
     return folder
 
