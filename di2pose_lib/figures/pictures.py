@@ -19,7 +19,7 @@ GUTTER = 3  # pixels of an image between two images of a mosaic
 def png_data_uri(image):
     """The PNG file of an RGB image uint8 (3, H, W) as a data URI."""
     file = io.BytesIO()
-    Image.fromarray(image.cpu().permute(1, 2, 0).numpy()).save(file, "PNG", optimize=True)
+    Image.fromarray(image.cpu().permute(1, 2, 0).numpy()).save(file, "PNG", compress_level=9)
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 

@@ -18,7 +18,14 @@ from di2pose_lib.evaluation.intervals import (
     weighted_sum,
 )
 
-HALF = {2: 12.706, 3: 4.303}  # seeds: Student's quantile, from a table
+
+def two_degrees(share):
+    """Student's two-sided quantile with two degrees of freedom, in closed form."""
+    return share * (2 / (1 - share**2)) ** 0.5
+
+
+# seeds: Student's 95 % quantile; with one degree of freedom it is Cauchy's
+HALF = {2: math.tan(math.pi * 0.95 / 2), 3: two_degrees(0.95)}
 
 
 def rows(*seeds, shared=False, images=None, **columns):
@@ -45,10 +52,10 @@ def test_one_seed_has_the_interval_of_its_clusters():
 @pytest.mark.parametrize("shared", [False, True])
 def test_without_spread_between_clusters_the_interval_is_students(shared):
     two = interval(rows([0.0, 0.0], [2.0, 2.0], shared=shared))
-    assert two == pytest.approx((1.0, 1 - HALF[2], 1 + HALF[2], 2), abs=1e-3)
+    assert two == pytest.approx((1.0, 1 - HALF[2], 1 + HALF[2], 2))
     three = interval(rows([4.0], [5.0], [6.0], shared=shared))
     half = HALF[3] / 3**0.5
-    assert three == pytest.approx((5.0, 5 - half, 5 + half, 3), abs=1e-3)
+    assert three == pytest.approx((5.0, 5 - half, 5 + half, 3))
 
 
 def test_the_larger_part_counts_where_clusters_are_each_seeds_own_else_both_in_squares():
@@ -56,10 +63,10 @@ def test_the_larger_part_counts_where_clusters_are_each_seeds_own_else_both_in_s
     # down and 7.5 up: both seeds draw their smaller one twice in a sixteenth of all samples.
     seeds, half = ([0.0, 10.0], [1.0, 11.0]), HALF[2] / 2
     own = interval(rows(*seeds, images=[3, 1]))
-    assert own == pytest.approx((3.0, 3 - half, 3 + 7.5, 2), abs=1e-3)
+    assert own == pytest.approx((3.0, 3 - half, 3 + 7.5, 2))
     shared = interval(rows(*seeds, images=[3, 1], shared=True))
     below, above = math.hypot(half, 2.5), math.hypot(half, 7.5)
-    assert shared == pytest.approx((3.0, 3 - below, 3 + above, 2), abs=1e-3)
+    assert shared == pytest.approx((3.0, 3 - below, 3 + above, 2))
 
 
 def test_shared_clusters_are_those_that_all_seeds_have():
@@ -76,7 +83,7 @@ def test_values_without_clusters_have_students_interval():
     one = pd.DataFrame({"seed": [1, 2, 3], "cluster": "", "value": [10.0, 12.0, 14.0], "n": 80})
     assert interval(one) == student([10.0, 12.0, 14.0])
     half = HALF[3] * 2 / 3**0.5
-    assert student([10.0, 12.0, 14.0]) == pytest.approx((12, 12 - half, 12 + half, 3), abs=1e-3)
+    assert student([10.0, 12.0, 14.0]) == pytest.approx((12, 12 - half, 12 + half, 3))
     assert interval(one[:1]) == (10.0, -math.inf, math.inf, 1)
     with pytest.raises(ValueError, match="`values` must hold at least one seed; got none"):
         student([])
@@ -153,7 +160,7 @@ def test_an_interval_of_several_comparisons_is_wider_about_the_same_mean():
     one = student([1.0, 2.0, 3.0])
     assert corrected(one, 1) == pytest.approx(one)
     four = corrected(one, 4)
-    assert four.mean == 2 and four.high - 2 == pytest.approx(8.860 / 3**0.5, abs=2e-3)
+    assert four.mean == 2 and four.high - 2 == pytest.approx(two_degrees(1 - 0.05 / 4) / 3**0.5)
     assert corrected(student([1.0]), 4).seeds == 1
     with pytest.raises(ValueError, match="`comparisons` must be at least 1; got 0"):
         corrected(one, 0)

@@ -18,9 +18,10 @@ SEEDS.append({"a": 102.0, "mean pose": 223.0})
 
 def test_the_interval_is_that_of_one_more_value():
     values = [100.0, 104.0, 102.0]
-    half = 4.303 * statistics.stdev(values) * (1 + 1 / 3) ** 0.5 + reproduction.ROUNDING_MM
+    student = 0.95 * (2 / (1 - 0.95**2)) ** 0.5  # two degrees of freedom, in closed form
+    half = student * statistics.stdev(values) * (1 + 1 / 3) ** 0.5 + reproduction.ROUNDING_MM
     low, high = reproduction.prediction_interval(values)
-    assert (low, high) == (pytest.approx(102 - half, abs=2e-3), pytest.approx(102 + half, abs=2e-3))
+    assert (low, high) == (pytest.approx(102 - half), pytest.approx(102 + half))
 
 
 def test_the_interval_holds_one_more_value_in_95_of_100_cases():
