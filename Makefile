@@ -206,7 +206,7 @@ smoke: install
 	@$(DVC) repro --glob 'pipelines/dvc.yaml:*@smoke'
 	@echo ""
 	@echo "Done. The numbers of this scale mean nothing; every step has run. Where to look next:"
-	@echo "  reports/smoke/synthetic/         the notebooks as they ran"
+	@echo "  reports/smoke/synthetic/                         the notebooks as they ran"
 	@echo "  make repro                                       the same, trained for real"
 
 mocap: install
@@ -216,16 +216,16 @@ mocap: install
 	    && $(DVC) repro --glob 'pipelines/dvc.yaml:*@mocap'
 	@echo ""
 	@echo "Done. Where to look next:"
-	@echo "  reports/lesson/mocap/            the notebooks as they ran"
-	@echo "  results/lesson/mocap/            every measured number"
+	@echo "  reports/lesson/mocap/                            the notebooks as they ran"
+	@echo "  results/lesson/mocap/                            every measured number"
 
 paper: install
 	@echo "Running the pipeline at the paper's sizes: dvc repro, pipelines/dvc.yaml"
 	@$(DVC) repro --glob 'pipelines/dvc.yaml:*@paper'
 	@echo ""
 	@echo "Done. Where to look next:"
-	@echo "  reports/paper/synthetic/         the notebooks as they ran"
-	@echo "  results/paper/synthetic/         every measured number"
+	@echo "  reports/paper/synthetic/                         the notebooks as they ran"
+	@echo "  results/paper/synthetic/                         every measured number"
 
 ablations: install
 	@echo "Running what is missing of the ablations"
@@ -234,7 +234,7 @@ ablations: install
 	    && $(DVC) repro --single-item studies/dvc.yaml:ledger studies/dvc.yaml:claims
 	@echo ""
 	@echo "Done. Where to look next:"
-	@echo "  reports/lesson/synthetic/07_ablations.ipynb   the tables, with verdicts"
+	@echo "  reports/lesson/synthetic/07_ablations.ipynb      the tables, with verdicts"
 
 occlusion: install
 	@echo "Running what is missing of the protocols of occlusion"

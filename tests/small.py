@@ -2,7 +2,7 @@
 
 import torch
 
-from di2pose_lib.base.config import OptimizerConfig
+from di2pose_lib.base.config import OptimizerConfig, TokenizerConfig
 from di2pose_lib.data.dataset import FIELDS, PoseDataset, SplitWriter
 
 SIZE = (8, 6)  # height and width in pixels
@@ -35,6 +35,22 @@ def make_split(
     writer.write(**rows)
     writer.close()
     return PoseDataset(folder)
+
+
+def tokenizer_sizes(**changes):
+    """A `TokenizerConfig` of one block on either side."""
+    values = {
+        "num_tokens": 5,
+        "levels": (3, 4),
+        "width": 16,
+        "encoder_blocks": 1,
+        "decoder_width": 16,
+        "decoder_blocks": 1,
+        "local_joints": 3,
+        "neighbours": "index",
+        "start_at_joints": True,
+    }
+    return TokenizerConfig(**{**values, **changes})
 
 
 def optimizer(**changes):

@@ -4,9 +4,9 @@ import math
 
 import pytest
 import torch
+from small import tokenizer_sizes
 
 from di2pose_lib.base import metrics
-from di2pose_lib.base.config import TokenizerConfig
 from di2pose_lib.diffusion import inpainting, losses, sampler, transitions
 from di2pose_lib.diffusion.denoiser import Denoiser, DenoiserConfig
 from di2pose_lib.diffusion.schedule import OccludeReplaceSchedule
@@ -32,10 +32,7 @@ def calls():
     known = torch.zeros(B, 17, dtype=torch.bool)
     known[:, 3] = True
     tokenizer = PoseTokenizer(
-        TokenizerConfig(
-            num_tokens=N, levels=(3, 3), width=8, encoder_blocks=1, decoder_width=8,
-            decoder_blocks=1, local_joints=3, neighbours="index", start_at_joints=True,
-        )
+        tokenizer_sizes(num_tokens=N, levels=(3, 3), width=8, decoder_width=8)
     ).requires_grad_(False)  # fmt: skip
     denoiser = Denoiser(DenoiserConfig(C, N, S, 3, 5, 8, 1, 1)).requires_grad_(False)
     model = PoseModel(denoiser, schedule, tokenizer, 3)

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+from small import tokenizer_sizes
 
 from di2pose_lib.base import metrics
 from di2pose_lib.base.checks import check_pose, check_range, check_tensor, require
-from di2pose_lib.base.config import TokenizerConfig
 from di2pose_lib.evaluation import failures, plausibility, proper_scores
 from di2pose_lib.tokens.tokenizer import PoseTokenizer
 
@@ -100,18 +100,13 @@ def in_millimetres():
     metres = 0.3 * torch.randn(4, 17, 3, generator=torch.Generator().manual_seed(0))
     wrong, seen = 1000 * metres, torch.ones(4, 17, dtype=torch.bool)
     tokenizer = PoseTokenizer(
-        TokenizerConfig(
-            num_joints=17,
+        tokenizer_sizes(
             num_tokens=17,
             levels=(3, 3),
             width=8,
-            encoder_blocks=1,
-            local_joints=1,
-            neighbours="index",
-            start_at_joints=False,
             decoder_width=8,
-            decoder_blocks=1,
-            mlp_ratio=1.0,
+            local_joints=1,
+            start_at_joints=False,
         )
     )
     calls = {"the tokenizer's tokens": lambda: tokenizer.encode(wrong)}

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from small import tokenizer_sizes
 
-from di2pose_lib.base.config import TokenizerConfig
 from di2pose_lib.diffusion import OccludeReplaceSchedule, q_sample
 from di2pose_lib.diffusion.inpainting import TOLERANCE, inpaint, linearise, redraw, tilt_logits
 from di2pose_lib.diffusion.reference import matrix_of_steps
@@ -102,10 +102,7 @@ def marginals(every, probs, num_codes):
 
 def test_the_jacobian_equals_finite_differences_of_the_trained_kind_of_decoder():
     torch.manual_seed(0)
-    config = TokenizerConfig(
-        num_tokens=5, levels=[5, 3], width=8, encoder_blocks=1, decoder_width=8,
-        decoder_blocks=1, local_joints=3, neighbours="index", start_at_joints=True, num_joints=4,
-    )  # fmt: skip
+    config = tokenizer_sizes(levels=[5, 3], width=8, decoder_width=8, num_joints=4)
     tokenizer = PoseTokenizer(config).double()
     float64_codes = torch.zeros(15, 2, dtype=torch.float64)
     tokenizer.quantizer.code_table = lambda: float64_codes

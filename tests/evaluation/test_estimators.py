@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from small import tokenizer_sizes
 
-from di2pose_lib.base.config import TokenizerConfig
 from di2pose_lib.base.metrics import mpjpe_mm
 from di2pose_lib.diffusion import OccludeReplaceSchedule
 from di2pose_lib.diffusion.denoiser import Denoiser, DenoiserConfig
@@ -169,17 +169,7 @@ def test_the_denoiser_is_called_once_a_step_for_all_samples_at_once(num_inferenc
 def real_model():
     """The library's own networks, untrained, tiny."""
     torch.manual_seed(0)
-    sizes = TokenizerConfig(
-        num_tokens=6,
-        levels=(3, 4),
-        width=16,
-        encoder_blocks=1,
-        decoder_width=16,
-        decoder_blocks=1,
-        local_joints=3,
-        neighbours="index",
-        start_at_joints=True,
-    )
+    sizes = tokenizer_sizes(num_tokens=6)
     denoiser = Denoiser(
         DenoiserConfig(
             num_codes=12,

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from small import make_split
+from small import make_split, tokenizer_sizes
 
-from di2pose_lib.base.config import EncoderConfig, TokenizerConfig
+from di2pose_lib.base.config import EncoderConfig
 from di2pose_lib.base.skeleton import JOINT_NAMES
 from di2pose_lib.diffusion import OccludeReplaceSchedule
 from di2pose_lib.diffusion.denoiser import Denoiser, DenoiserConfig
@@ -81,10 +81,7 @@ def test_rows_hold_the_means_and_the_differences_image_by_image(by_hand):
 @pytest.fixture
 def networks(tmp_path):
     """A small `PoseModel`, its encoder and two splits."""
-    sizes = TokenizerConfig(
-        num_tokens=4, levels=(3, 3), width=8, encoder_blocks=1, decoder_width=8,
-        decoder_blocks=1, local_joints=3, neighbours="index", start_at_joints=True,
-    )  # fmt: skip
+    sizes = tokenizer_sizes(num_tokens=4, levels=(3, 3), width=8, decoder_width=8)
     visible = torch.ones(5, 17, dtype=torch.bool)
     visible[1, 4] = visible[2, 5:9] = visible[4, 1:] = False  # of image 4 the pelvis alone
     splits = {

@@ -4,9 +4,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from small import tokenizer_sizes
 from torch import nn
 
-from di2pose_lib.base.config import EncoderConfig, TokenizerConfig
+from di2pose_lib.base.config import EncoderConfig
 from di2pose_lib.base.seeding import generator_for
 from di2pose_lib.diffusion import OccludeReplaceSchedule
 from di2pose_lib.diffusion.denoiser import Denoiser, DenoiserConfig
@@ -125,16 +126,8 @@ def test_the_library_s_own_networks_predict_by_every_estimator():
     )
     encoder = ImageEncoder(config, size).requires_grad_(False).eval()
     tokenizer = PoseTokenizer(
-        TokenizerConfig(
-            num_tokens=4,
-            levels=(3, 3),
-            width=8,
-            encoder_blocks=1,
-            decoder_width=8,
-            decoder_blocks=1,
-            local_joints=3,
-            neighbours="index",
-            start_at_joints=False,
+        tokenizer_sizes(
+            num_tokens=4, levels=(3, 3), width=8, decoder_width=8, start_at_joints=False
         )
     ).requires_grad_(False)
     denoiser = Denoiser(

@@ -5,25 +5,15 @@ from collections import Counter
 
 import pytest
 import torch
-from small import make_split, optimizer
+from small import make_split, optimizer, tokenizer_sizes
 
-from di2pose_lib.base.config import TokenizerConfig, TokenizerStageConfig
+from di2pose_lib.base.config import TokenizerStageConfig
 from di2pose_lib.base.skeleton import FLIP_PAIRS, JOINT_NAMES
 from di2pose_lib.data.camera import look_at
 from di2pose_lib.tokens.tokenizer import PoseTokenizer
 from di2pose_lib.tokens.training import augment_poses, reconstruction_report, train_tokenizer
 
-SIZES = TokenizerConfig(
-    num_tokens=5,
-    levels=(3, 4),
-    width=16,
-    encoder_blocks=1,
-    decoder_width=16,
-    decoder_blocks=1,
-    local_joints=3,
-    neighbours="index",
-    start_at_joints=True,
-)
+SIZES = tokenizer_sizes()
 
 
 def seeded(seed=0):
