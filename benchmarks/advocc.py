@@ -35,9 +35,9 @@ from di2pose_lib.encoder.stage import trained_encoder
 from di2pose_lib.evaluation.advocc import Attack, Target, target
 from di2pose_lib.evaluation.advocc_search import COARSE_TO_FINE, FULL, SEARCHES
 from di2pose_lib.evaluation.estimators import SOFT, PoseModel
+from di2pose_lib.evaluation.models import ImageModel
 from di2pose_lib.evaluation.patch_grid import patch_grid
-from di2pose_lib.evaluation.predictors import FeaturePredictor
-from di2pose_lib.evaluation.protocols import spread_rows
+from di2pose_lib.evaluation.pictures import spread_rows
 from di2pose_lib.evaluation.stage import pose_model
 from di2pose_lib.tokens.tokenizer import PoseTokenizer
 from studies.protocol_runs import ATTACKED, DRAWS, FRESH_DRAWS
@@ -51,9 +51,9 @@ GOAL_MINUTES = 15  # for both patches on two cores, coarse to fine
 def trained(pipeline, count):
     """(soft decoding of a finished pipeline, `Target`s evenly spaced over its test images)."""
     encoder = trained_encoder(pipeline).model
-    predictor = FeaturePredictor(encoder, pose_model(pipeline), SOFT)
+    model = ImageModel(encoder, pose_model(pipeline), SOFT)
     test = prepared_data(pipeline)["test"]
-    return predictor, [target(test, row) for row in spread_rows(test, count).tolist()]
+    return model, [target(test, row) for row in spread_rows(test, count).tolist()]
 
 
 def untrained(config, count):
@@ -72,7 +72,7 @@ def untrained(config, count):
     images = render(joints, intrinsics, appearance, config.data.image_size).images
     points, poses = camera.project(joints, intrinsics), joints - joints[:, :1]
     targets = [Target(row, images[row], poses[row], points[row]) for row in range(count)]
-    return FeaturePredictor(encoder, model, SOFT), targets
+    return ImageModel(encoder, model, SOFT), targets
 
 
 def measured(attack, targets):
@@ -130,7 +130,7 @@ def main(arguments=None):
     config = load_config(ROOT / PARAMS)
     pipeline = finished_pipeline(PARAMS)
     found = trained(pipeline, options.images) if pipeline else untrained(config, options.images)
-    predictor, targets = found
+    model, targets = found
     result = {
         "machine": machine(),
         "networks": "the finished lesson pipeline's" if pipeline else "untrained, of its sizes",
@@ -143,7 +143,7 @@ def main(arguments=None):
     textures = open_textures(None, config.data.image_size[0])
     for patch in PATCHES:
         grid = patch_grid(patch, config.data.image_size)
-        attack = Attack(predictor, textures, grid, config.seed, DRAWS, FRESH_DRAWS)
+        attack = Attack(model, textures, grid, config.seed, DRAWS, FRESH_DRAWS)
         result["patches"][grid.name] = measured(attack, targets)
         print(grid.name, json.dumps(result["patches"][grid.name], indent=1), flush=True)
     minutes = {

@@ -15,7 +15,7 @@ from di2pose_lib.base import surroundings
 from di2pose_lib.base.config_file import load_config
 from di2pose_lib.base.files import is_there, read_json, write_json, write_text
 from di2pose_lib.base.project import results_folder
-from di2pose_lib.evaluation import estimators, inpainting, measure
+from di2pose_lib.evaluation import estimators, inpainting, measure, models
 from di2pose_lib.evaluation.advocc_search import COARSE_TO_FINE
 from di2pose_lib.evaluation.intervals import difference, interval, intervals
 from di2pose_lib.evaluation.table import study_rows
@@ -27,24 +27,24 @@ from studies.paper_numbers import read_csv
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = {"synthetic": "synthetic", "mocap": "motion capture"}
 SHOWN = (
-    (measure.MEAN_POSE, "mean"),
-    (measure.NEIGHBOUR, "copy"),
-    (measure.DI2POSE, estimators.CHAIN),
-    (measure.DI2POSE, estimators.ONE_SAMPLE),
-    (measure.DI2POSE, estimators.MEAN),
-    (measure.DI2POSE, estimators.SOFT),
-    (measure.DI2POSE, estimators.BEST),
+    (models.MEAN_POSE, "mean"),
+    (models.NEIGHBOUR, "copy"),
+    (models.DI2POSE, estimators.CHAIN),
+    (models.DI2POSE, estimators.ONE_SAMPLE),
+    (models.DI2POSE, estimators.MEAN),
+    (models.DI2POSE, estimators.SOFT),
+    (models.DI2POSE, estimators.BEST),
     (measure.SHUFFLED, estimators.SOFT),
-    (measure.TOKENIZER, measure.RECONSTRUCTION),
+    (models.TOKENIZER, models.RECONSTRUCTION),
 )
 WHY = {"quoted": "no rival here yet", "needs licensed data": "nothing like it in these data"}
 
 HEADLINES = (  # README's few rows of them
-    (measure.MEAN_POSE, "mean"),
-    (measure.NEIGHBOUR, "copy"),
-    (measure.DI2POSE, estimators.CHAIN),
-    (measure.DI2POSE, estimators.SOFT),
-    (measure.TOKENIZER, measure.RECONSTRUCTION),
+    (models.MEAN_POSE, "mean"),
+    (models.NEIGHBOUR, "copy"),
+    (models.DI2POSE, estimators.CHAIN),
+    (models.DI2POSE, estimators.SOFT),
+    (models.TOKENIZER, models.RECONSTRUCTION),
 )
 
 PARAMS = {"lesson": "params.yaml", "paper": "pipelines/paper.yaml"}
@@ -107,7 +107,7 @@ def _known_joints():
         for source in SOURCES:
             rows = rows_of("inpainting").query("source == @source and setting == @case")
             given = rows.query("estimator == @inpainting.INPAINTED")
-            pairs = (("unknown", inpainting.SAMPLE), ("known", measure.RECONSTRUCTION))
+            pairs = (("unknown", inpainting.SAMPLE), ("known", models.RECONSTRUCTION))
             both = [
                 difference(
                     given.query("joints == @j"), rows.query("joints == @j and estimator == @e")

@@ -9,7 +9,6 @@ import dataclasses
 import shutil
 import sys
 
-import pandas as pd
 import torch
 
 from di2pose_lib.base import surroundings
@@ -24,9 +23,11 @@ from di2pose_lib.base.training import fit
 from di2pose_lib.data.source_record import read_record
 from di2pose_lib.data.stage import prepared_data
 from di2pose_lib.encoder.stage import trained_encoder
-from di2pose_lib.encoder.training import encode_images
-from di2pose_lib.evaluation import measure
-from di2pose_lib.evaluation.stage import pose_model
+from di2pose_lib.evaluation.estimators import CHAIN
+from di2pose_lib.evaluation.measure import error_rows, joint_errors
+from di2pose_lib.evaluation.models import RECONSTRUCTION, TOKENIZER, di2pose_models
+from di2pose_lib.evaluation.pictures import SPLITS, joined, truth_of
+from di2pose_lib.evaluation.stage import answers_of, pose_model
 from di2pose_lib.evaluation.step_curve import step_curve
 from di2pose_lib.evaluation.table import cluster_rows
 from di2pose_lib.tokens.designs import DesignedTokenizer, design_size
@@ -39,7 +40,6 @@ from studies.ablation_times import predicted_seconds
 PARAMS = "studies/ablations.yaml"  # seen from the repository's top folder
 SEEDS = (3, 4, 5)  # not those with which sizes and rates were chosen
 SETTLING = 200  # batches in which a learned codebook follows the averaged weights
-DIGITS = 3  # of errors in mm: rows stay small
 
 # The sections of the parameters that an artefact depends on, besides the seed.
 NEEDS = {
@@ -160,63 +160,39 @@ def _settle_codebook(tokenizer, train, config):
 def _reconstruction(tokenizer, report, parameters, pipeline):
     """Rows of what a tokenizer makes of the test subjects' poses, and of its codes."""
     test = prepared_data(pipeline)["test"]
-    pose, where = test.take("pose"), next(tokenizer.parameters()).device
+    truth, where = truth_of(test, pipeline.config), next(tokenizer.parameters()).device
     with torch.no_grad():
-        rebuilt = tokenizer(pose.to(where)).cpu()
-    errors = {
-        metric: each.mean(dim=1) for metric, each in measure.joint_errors(rebuilt, pose).items()
-    }
-    bones = (bone_lengths(rebuilt) - bone_lengths(pose)).abs().mean(dim=1) * MM_PER_M
+        rebuilt = tokenizer(truth.pose.to(where)).cpu()
+    errors = joint_errors(rebuilt, truth.pose)
+    bones = (bone_lengths(rebuilt) - bone_lengths(truth.pose)).abs() * MM_PER_M
     errors["bone_error_mm"] = bones.double()
-    place = {"method": measure.TOKENIZER, "estimator": measure.RECONSTRUCTION}
-    clusters = measure.cluster_names(test, pipeline.config)
-    rows = [
-        cluster_rows(values, clusters, DIGITS, metric=metric, **place)
-        for metric, values in errors.items()
+    place = {"method": TOKENIZER, "estimator": RECONSTRUCTION}
+    tables = [
+        truth.rows(each.mean(dim=1), metric=metric, **place) for metric, each in errors.items()
     ]
-    code_use = {k: v for k, v in report(tokenizer, pose.to(where)).items() if "_mm" not in k}
+    code_use = report(tokenizer, truth.pose.to(where))
+    code_use = {name: value for name, value in code_use.items() if "_mm" not in name}
     for metric, value in (code_use | {"parameters": parameters}).items():
         alone = torch.tensor([float(value)], dtype=torch.float64)
-        rows.append(cluster_rows(alone, [""], metric=metric, **place).assign(n=len(test)))
-    return pd.concat(rows, ignore_index=True)
+        tables.append(cluster_rows(alone, [""], metric=metric, **place).assign(n=len(test)))
+    return joined(tables)
 
 
 def _estimates(pipeline):
     """Rows of what Di2Pose makes of the test images, clean and with occluders."""
     config, data = pipeline.config, prepared_data(pipeline)
     model, encoder = pose_model(pipeline), trained_encoder(pipeline).model
-    rows = []
-    for occlusion, split in measure.CONDITIONS.items():
-        dataset = data[split]
-        batches = torch.arange(len(dataset)).split(config.evaluation.batch_size)
-        features = torch.cat([encode_images(encoder, dataset, some).cpu() for some in batches])
-        predictions = measure.predict_from_features(
-            model,
-            measure.DI2POSE,
-            features,
-            dataset.take("pose"),
-            config.evaluation,
-            config.evaluation.num_hypotheses,
-            config.seed,
-            occlusion,
-            default_device(),
-        )
-        clusters = measure.cluster_names(dataset, config)
-        hidden = ~dataset.take("visible")
-        for method, estimator, pose in predictions:
-            place = {"method": method, "estimator": estimator, "occlusion": occlusion}
-            place["level"] = 1.0 if occlusion == "occluders" else 0.0
-            for metric, each in measure.joint_errors(pose, dataset.take("pose")).items():
-                values = each.mean(dim=1)
-                rows.append(cluster_rows(values, clusters, DIGITS, metric=metric, **place))
-            if occlusion == "occluders":
-                errors = measure.joint_errors(pose, dataset.take("pose"))["mpjpe_mm"]
-                some = hidden.any(dim=1)  # every image, but for a lucky occluder
-                only = (errors * hidden).sum(dim=1)[some] / hidden.sum(dim=1)[some]
-                named = [name for name, one in zip(clusters, some.tolist(), strict=True) if one]
-                joints = {"joints": "occluded", "metric": "mpjpe_mm"}
-                rows.append(cluster_rows(only, named, DIGITS, **joints, **place))
-    return pd.concat(rows, ignore_index=True)
+    models = di2pose_models(encoder, model, config.evaluation.num_hypotheses)
+    models = [one for one in models if one.estimator != CHAIN]  # it takes long
+    return joined(
+        [
+            error_rows(
+                answers_of(models, encoder, data, config, occlusion),
+                truth_of(data[split], config, occlusion),
+            )
+            for occlusion, split in SPLITS.items()
+        ]
+    )
 
 
 def planned(base, tables, sources, seeds, root=None):

@@ -9,7 +9,7 @@ from di2pose_lib.base.training import num_training_steps
 from di2pose_lib.diffusion.losses import diffusion_loss
 from di2pose_lib.diffusion.training import ELBO_POSES, make_denoiser, make_schedule
 from di2pose_lib.encoder.image_encoder import HeatmapHead, ImageEncoder
-from di2pose_lib.evaluation.measure import CONDITIONS
+from di2pose_lib.evaluation.pictures import SPLITS as OCCLUSIONS
 from di2pose_lib.evaluation.step_curve import COUNTS, IMAGES, SAMPLES, SPLITS, WAYS
 from di2pose_lib.tokens.designs import DesignedTokenizer
 from di2pose_lib.tokens.pct import PCTLoss, pct_loss
@@ -110,7 +110,7 @@ def predicted_seconds(runs):
                 calls = len(SPLITS) * IMAGES * SAMPLES * len(WAYS) * sum(COUNTS)
                 seconds += calls * timed("pose", _pose_seconds, config)
         if run.kind == ablations.DENOISER:
-            tested = len(CONDITIONS) * config.data.test_sequences
+            tested = len(OCCLUSIONS) * config.data.test_sequences
             calls = tested * config.data.test_frames_per_sequence
             calls *= config.evaluation.num_hypotheses * config.evaluation.num_inference_steps
             seconds += calls * timed("pose", _pose_seconds, config)

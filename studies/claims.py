@@ -28,7 +28,7 @@ from di2pose_lib.evaluation.intervals import (
     verdict,
     weighted_sum,
 )
-from di2pose_lib.evaluation.measure import DI2POSE, MEAN_POSE
+from di2pose_lib.evaluation.models import DI2POSE, MEAN_POSE
 from di2pose_lib.evaluation.plausibility import GROUND_TRUTH
 from di2pose_lib.evaluation.visibility import COVERED, SEEN
 from studies import ablations

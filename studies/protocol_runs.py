@@ -17,7 +17,7 @@ import sys
 from di2pose_lib.base import surroundings
 from di2pose_lib.base.checks import require
 from di2pose_lib.base.config_file import to_dict
-from di2pose_lib.base.files import fingerprint, is_there, locked, read_json
+from di2pose_lib.base.files import fingerprint, is_there, locked, read_json, write_json
 from di2pose_lib.base.project import (
     LIBRARY_DIGEST,
     SOURCE_PARAMS,
@@ -29,22 +29,22 @@ from di2pose_lib.data.textures import open_textures
 from di2pose_lib.encoder.stage import trained_encoder
 from di2pose_lib.evaluation import inpainting, protocols
 from di2pose_lib.evaluation.advocc import Attack
-from di2pose_lib.evaluation.advocc_rows import ADVOCC, SAMPLER, advocc_rows, agreement_rows
+from di2pose_lib.evaluation.advocc_rows import advocc_rows, agreement_rows
 from di2pose_lib.evaluation.advocc_search import COARSE_TO_FINE, FULL
-from di2pose_lib.evaluation.estimators import CHAIN_STEPS, SOFT
-from di2pose_lib.evaluation.measure import DI2POSE
+from di2pose_lib.evaluation.estimators import CHAIN, CHAIN_STEPS, ONE_SAMPLE, SOFT
+from di2pose_lib.evaluation.models import DI2POSE, ImageModel
 from di2pose_lib.evaluation.patch_grid import patch_grid
-from di2pose_lib.evaluation.row_files import write_rows
+from di2pose_lib.evaluation.pictures import joined, spread_rows
 from di2pose_lib.evaluation.stage import pose_model, tested
 from di2pose_lib.evaluation.table import block_path
-from studies import ablations, action_rows, blocks, growth
+from studies import ablations, blocks
 from studies.advocc_runs import expected_cost
 from studies.advocc_runs import run as attack_images
-from studies.protocol_rows import table_rows
 
 SEEDS = (2, 3, 4)  # the pipelines' own, and the next two
 OCCLUSION, GROWTH, ACTIONS, INPAINTING = "occlusion", "growth", "actions", "inpainting"
 PATCHES = {"advocc 40": 40, "advocc 80": 80}
+SECOND_PATCH = "advocc 80"
 AGREEMENTS = {"agreement 40": 40, "agreement 80": 80}
 SAMPLERS = {"sampler 80": 80}
 STUDIES = {  # whose blocks they are in, where that is not their name
@@ -78,9 +78,9 @@ class Run(blocks.Run):
 
     def _settings(self):
         measured = {
-            OCCLUSION: protocols.settings,
-            GROWTH: growth.settings,
-            ACTIONS: action_rows.settings,
+            OCCLUSION: protocols.occlusion_settings,
+            GROWTH: protocols.growth_settings,
+            ACTIONS: protocols.action_settings,
             INPAINTING: inpainting.settings,
         }
         if self.protocol in measured:
@@ -108,79 +108,69 @@ class Run(blocks.Run):
         """Rows of the protocol; of an attack by the pipelines' own seed also its gallery."""
         pipeline = self.pipeline()
         if self.protocol == INPAINTING:
-            return self._table(self._inpainting(pipeline))
-        found = tested(pipeline)
-        if self.protocol == OCCLUSION:
-            rows = protocols.occlusion_rows(found, self._kept())
-            return self._table([row for kind in rows.values() for row in kind])
-        if self.protocol == GROWTH:
-            return self._table(growth.growth_rows(found, self._kept())["uncertainty"])
+            return self._inpainting(pipeline)
+        if self.protocol not in (OCCLUSION, GROWTH, ACTIONS):
+            return self._attack(pipeline)
+        models = tested(pipeline)
         if self.protocol == ACTIONS:
-            return self._table(action_rows.action_rows(found))
-        if self.protocol in PATCHES:
-            return self._table(self._attack(found))
-        return self._table(
-            self._agree(found) if self.protocol in AGREEMENTS else self._sampler(found)
-        )
-
-    def _table(self, rows):
-        if self.protocol in list(PATCHES)[1:]:  # the first patch's rows hold the clean images
-            rows = [row for row in rows if row["level"] != 0]
-        return table_rows(rows, self.config)
+            return protocols.clean_action_rows(models)
+        if self.protocol == GROWTH:
+            places = protocols.growth_rows, protocols.GROWTH
+        else:
+            places = protocols.occlusion_rows, protocols.OCCLUSIONS
+        rows_of, occlusions = places
+        return protocols.kept(rows_of, models, occlusions, self._kept())
 
     def _inpainting(self, pipeline):
         """Rows of both cases of inpainting."""
         model, encoder = pose_model(pipeline), trained_encoder(pipeline).model
-        data, rows = prepared_data(pipeline), []
-        for case, split in inpainting.CASES.items():
-            seed = self.config.seed
-            found = inpainting.inpainted(model, encoder, data, case, seed)
-            rows += inpainting.inpainting_rows(case, found, data[split], *self._intervals())
-        return rows
+        data, config = prepared_data(pipeline), self.config
+        tables = []
+        for case in inpainting.CASES:
+            inpainted = inpainting.inpainted(model, encoder, data, case, config.seed)
+            tables.append(inpainting.inpainting_rows(case, inpainted, data, config))
+        return joined(tables)
 
-    def _attack(self, found):
-        """Rows; the records of the worst cases, without their tables, go into the gallery.
+    def _attack(self, pipeline):
+        """Rows of an attack: on soft decoding, with the coarse or the full grid, or on the chain.
+
+        The second patch leaves out the clean images, which are those of the first. The records of
+        the worst cases, without their tables, go into the gallery.
+        """
+        encoder, model = trained_encoder(pipeline).model, pose_model(pipeline)
+        attacked, estimator = ImageModel(encoder, model, SOFT), SOFT
+        if self.protocol in SAMPLERS:
+            attacked, estimator = ImageModel(encoder, model.along_chain(), ONE_SAMPLE), CHAIN
+        test = prepared_data(pipeline)["test"]
+        grid = patch_grid((PATCHES | AGREEMENTS | SAMPLERS)[self.protocol], test.image_size)
+        images = spread_rows(test, ATTACKED)
+        if self.protocol in ONE_SEED:
+            part = AGREED if self.protocol in AGREEMENTS else SAMPLED
+            images = images[spread_rows(images, part)]
+        search = FULL if self.protocol in AGREEMENTS else COARSE_TO_FINE
+        records = self._attacked(attacked, test, grid, images, search)
+        make = agreement_rows if self.protocol in AGREEMENTS else advocc_rows
+        rows = make(records, test, self.config, grid, DI2POSE, estimator)
+        if self.protocol in PATCHES and self.config.seed == SEEDS[0]:
+            self._hang(records)
+        return rows if self.protocol != SECOND_PATCH else rows[rows.level != 0]
+
+    def _hang(self, records):
+        """The records of the worst cases into the gallery.
 
         A record there says which data and networks it is of, `Pipeline.contents`.
         """
-        soft, test = _soft(found), found.data["test"]
-        grid = patch_grid(PATCHES[self.protocol], test.image_size)
-        rows = protocols.spread_rows(test, ATTACKED)
-        records = self._attacked(soft, test, grid, rows, COARSE_TO_FINE)
-        errors = advocc_rows(records, test, grid, ADVOCC, *soft[:2], *self._intervals())
         worst = sorted(records, key=lambda r: -r["worst"]["mpjpe_mm"]["error_mm"])[:GALLERY]
         made_by = {"made_by": self.pipeline().contents()}
-        gallery = [{k: v for k, v in r.items() if k != "errors_mm"} | made_by for r in worst]
-        if self.config.seed == SEEDS[0]:
-            path = gallery_path(self.config.data.source, self.root)
-            before = read_json(path) if is_there(path) else {}
-            write_rows(path, before | {self.protocol: gallery})
-        return errors
+        worst = [{k: v for k, v in r.items() if k != "errors_mm"} | made_by for r in worst]
+        path = gallery_path(self.config.data.source, self.root)
+        before = read_json(path) if is_there(path) else {}
+        write_json(path, before | {self.protocol: worst})
 
-    def _agree(self, found):
-        """`agreement_rows` of a part of the attacked images."""
-        soft, test = _soft(found), found.data["test"]
-        grid, rows = patch_grid(AGREEMENTS[self.protocol], test.image_size), _part(test, AGREED)
-        records = self._attacked(soft, test, grid, rows, FULL)
-        return agreement_rows(records, test, grid, *soft[:2], *self._intervals())
-
-    def _sampler(self, found):
-        """`advocc_rows` of a part of the attacked images, of the sampler itself."""
-        test = found.data["test"]
-        own = [c for c in found.contenders if c.method == DI2POSE and c.in_detail]
-        (sampler,) = (c for c in own if c.looked_into > 1)
-        grid, rows = patch_grid(SAMPLERS[self.protocol], test.image_size), _part(test, SAMPLED)
-        records = self._attacked(sampler, test, grid, rows, COARSE_TO_FINE)
-        return advocc_rows(records, test, grid, SAMPLER, *sampler[:2], *self._intervals())
-
-    def _intervals(self):
-        return self.config.evaluation.bootstrap_samples, self.config.seed
-
-    def _attacked(self, contender, test, grid, rows, search):
+    def _attacked(self, model, test, grid, rows, search):
         """The records of the attacked images."""
         textures = open_textures(None, test.image_size[0])
-        predictor, seed = contender.predictor, self.config.seed
-        attack = Attack(predictor, textures, grid, seed, DRAWS, FRESH_DRAWS)
+        attack = Attack(model, textures, grid, self.config.seed, DRAWS, FRESH_DRAWS)
         cost = expected_cost(attack, test, len(rows), search)
         print(f"{self.protocol}: at most {cost.seconds / 60:.0f} minutes are expected", flush=True)
         identity = {
@@ -196,18 +186,6 @@ class Run(blocks.Run):
         networks = self.pipeline().contents()
         made_by = {"library": LIBRARY_DIGEST, "from": self.values, "made_by": networks}
         return self.store / self.protocol / fingerprint(made_by)
-
-
-def _soft(found):
-    """Di2Pose's contender that is attacked: soft decoding."""
-    (soft,) = (c for c in found.contenders if (c.method, c.estimator) == (DI2POSE, SOFT))
-    return soft
-
-
-def _part(test, count):
-    """So many of the attacked images, evenly spaced."""
-    attacked = protocols.spread_rows(test, ATTACKED)
-    return attacked[protocols.spread_rows(attacked, count)]
 
 
 def _trained_from(config):

@@ -1,4 +1,4 @@
-"""A predictor whose worst occlusion is known, for the tests of AdvOcc."""
+"""A model whose worst occlusion is known, for the tests of AdvOcc."""
 
 import torch
 
@@ -7,7 +7,7 @@ from di2pose_lib.base.seeding import generator_for
 SIZE = (64, 48)
 
 
-class ToyPredictor:
+class ToyModel:
     """The pose is right but for joints 3 and 5, off by what is covered around a place.
 
     Images are black. What is not black in the 15 × 15 pixels around `place` (x, y) moves

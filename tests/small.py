@@ -1,5 +1,7 @@
 """Small prepared splits and settings of a training, for more than one test file."""
 
+from types import SimpleNamespace
+
 import torch
 
 from di2pose_lib.base.config import OptimizerConfig, TokenizerConfig
@@ -67,3 +69,17 @@ def optimizer(**changes):
         "checkpoint_every": 1000,
     }
     return OptimizerConfig(**{**values, **changes})
+
+
+def small_config(source="synthetic", seed=0, **evaluation):
+    """What rows need of a `Config`; `evaluation` sets fields of that section."""
+    parts = {"data": SimpleNamespace(source=source), "evaluation": SimpleNamespace(**evaluation)}
+    return SimpleNamespace(scale="smoke", seed=seed, **parts)
+
+
+def measured(rows, **wanted):
+    """(mean over images, how many) of the rows of a table that have these values."""
+    for name, value in wanted.items():
+        rows = rows[rows[name] == value]
+    count = int(rows.n.sum())
+    return (rows.value * rows.n).sum() / count if count else None, count

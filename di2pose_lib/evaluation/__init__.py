@@ -9,22 +9,22 @@ can be measured.
 from di2pose_lib.base.metrics import joint_errors_mm, mpjpe_mm, pa_mpjpe_mm
 from di2pose_lib.evaluation.baselines import nearest_neighbour
 from di2pose_lib.evaluation.calibration import spread_and_error_mm
-from di2pose_lib.evaluation.contenders import Contender
 from di2pose_lib.evaluation.estimators import PoseModel
 from di2pose_lib.evaluation.intervals import difference, interval, intervals, shown, verdict
-from di2pose_lib.evaluation.measure import Prediction, evaluation_rows, joint_errors, summary
+from di2pose_lib.evaluation.measure import error_rows, joint_errors, predict
+from di2pose_lib.evaluation.models import ImageModel, Model, Prediction
+from di2pose_lib.evaluation.pictures import pictures_of, truth_of
 from di2pose_lib.evaluation.stage import evaluated, pose_model
-from di2pose_lib.evaluation.statistics import cluster_bootstrap
 from di2pose_lib.evaluation.table import read_table, study_rows
 
 __all__ = [
-    "Contender",
+    "ImageModel",
+    "Model",
     "PoseModel",
     "Prediction",
-    "cluster_bootstrap",
     "difference",
+    "error_rows",
     "evaluated",
-    "evaluation_rows",
     "interval",
     "intervals",
     "joint_errors",
@@ -32,11 +32,13 @@ __all__ = [
     "mpjpe_mm",
     "nearest_neighbour",
     "pa_mpjpe_mm",
+    "pictures_of",
     "pose_model",
+    "predict",
     "read_table",
     "shown",
     "spread_and_error_mm",
     "study_rows",
-    "summary",
+    "truth_of",
     "verdict",
 ]

@@ -1,10 +1,10 @@
-"""Adversarial occlusion (AdvOcc): the patch that hurts a predictor most, for each image.
+"""Adversarial occlusion (AdvOcc): the patch that hurts a model most, for each image.
 
 After 3DNBF. A textured patch is pasted, opaque, at every position of a `PatchGrid`. Joints
 strictly under it, or outside the image, do not count: neither in the error nor in Procrustes'
 fit, which is `metrics.pa_mpjpe_mm` with its joint mask. The pelvis of prediction and truth is
 aligned for MPJPE even where it is hidden. The worst position is that of the largest error,
-for each image and separately for each metric. The attacked predictor is the one evaluated;
+for each image and separately for each metric. The attacked model is the one evaluated;
 `replay` with another one is a transfer attack.
 
 **Draws.** Texture and prediction are random, and a maximum over random errors is too large:
@@ -12,8 +12,8 @@ it picks luck with the position. So each position's error is the mean of several
 the maximum is taken, and the found position is drawn anew: the mean of these fresh errors has no
 such luck in it. But it is of the position that was found, which need not be the worst: on average
 the worst position's error lies between the two, fresh below and found above. What is drawn
-depends on seed, patch, image, position and the draw's number alone: not on the predictor, so
-predictors are compared on the same patches, nor on the order of the search.
+depends on seed, patch, image, position and the draw's number alone: not on the model, so
+models are compared on the same patches, nor on the order of the search.
 
 **Bits.** The errors stored of a worst case are computed from its own pictures alone, and so
 does `replay`: the same record gives the same bits, with as many threads on the same machine.
@@ -27,8 +27,8 @@ import torch
 from di2pose_lib.base.checks import check_tensor, require
 from di2pose_lib.base.metrics import mpjpe_mm, pa_mpjpe_mm
 from di2pose_lib.base.seeding import generator_for, seed_for
+from di2pose_lib.evaluation.models import IMAGES, predicted
 from di2pose_lib.evaluation.patch_grid import counted_joints, paste
-from di2pose_lib.evaluation.predictors import predicted
 
 METRICS = {"mpjpe_mm": mpjpe_mm, "pa_mpjpe_mm": pa_mpjpe_mm}
 PICTURES_AT_ONCE = 128
@@ -60,10 +60,10 @@ def target(dataset, row):
 
 
 class Attack:
-    """One patch size against one predictor.
+    """One patch size against one model.
 
     Args:
-        predictor: see `predictors`; one hypothesis of it is taken.
+        model: an object whose `predict` takes images, as `models` says; one hypothesis is taken.
         textures: `PictureTextures` or `PatternTextures` of the images' height.
         grid: a `PatchGrid` of the images' size.
         seed: int.
@@ -74,10 +74,10 @@ class Attack:
         ValueError: D or F < 1.
     """
 
-    def __init__(self, predictor, textures, grid, seed, draws=1, fresh_draws=1):
+    def __init__(self, model, textures, grid, seed, draws=1, fresh_draws=1):
         for name, count in (("draws", draws), ("fresh_draws", fresh_draws)):
             require(count >= 1, f"`{name}` must be at least 1; got {count}")
-        self.predictor, self.textures, self.grid, self.seed = predictor, textures, grid, seed
+        self.model, self.textures, self.grid, self.seed = model, textures, grid, seed
         self.draws, self.fresh_draws = draws, fresh_draws
 
     def draw(self, number, position, draw):
@@ -100,7 +100,7 @@ class Attack:
         for first in range(0, len(positions), at_once):
             some = positions[first : first + at_once]
             draws = [self.draw(target.number, p, d) for p in some for d in range(self.draws)]
-            errors = drawn_errors(self.predictor, self.textures, target, draws)
+            errors = drawn_errors(self.model, self.textures, target, draws)
             per_position.append(errors.view(len(some), self.draws, -1).mean(dim=1))
         return torch.cat(per_position)
 
@@ -112,8 +112,8 @@ class Attack:
         numbers = range(self.draws + self.fresh_draws)
         draws = [self.draw(target.number, position, d) for d in numbers]
         column = list(METRICS).index(metric)
-        searched = drawn_errors(self.predictor, self.textures, target, draws[: self.draws])
-        fresh = drawn_errors(self.predictor, self.textures, target, draws[self.draws :])
+        searched = drawn_errors(self.model, self.textures, target, draws[: self.draws])
+        fresh = drawn_errors(self.model, self.textures, target, draws[self.draws :])
         return {
             "position": position,
             "error_mm": searched[:, column].mean().item(),
@@ -147,7 +147,7 @@ class Attack:
         seeds = [
             seed_for(self.seed, "AdvOcc clean", target.number, draw) for draw in range(self.draws)
         ]
-        clean = clean_errors(self.predictor, target, seeds).mean(dim=0)
+        clean = clean_errors(self.model, target, seeds).mean(dim=0)
         worst = table.argmax(dim=0).tolist()
         return {
             "image": target.number,
@@ -170,42 +170,42 @@ def pictures(textures, target, draws):
     return paste(target.image, patches, [draw["corner"] for draw in draws])
 
 
-def drawn_errors(predictor, textures, target, draws):
+def drawn_errors(model, textures, target, draws):
     """Errors float64 (n, M), mm, of records of draws, for `METRICS`; −∞ without a joint."""
     corners = [draw["corner"] for draw in draws]
     size = draws[0]["texture"]["size"]
     counted = counted_joints(target.joints_2d, corners, size, target.image.shape[1:])
     seeds = [draw["seed"] for draw in draws]
-    return _errors(predictor, pictures(textures, target, draws), target.pose, seeds, counted)
+    return _errors(model, pictures(textures, target, draws), target.pose, seeds, counted)
 
 
-def clean_errors(predictor, target, seeds):
+def clean_errors(model, target, seeds):
     """Errors float64 (n, M), mm, without a patch, over the joints in the image."""
     nowhere = counted_joints(target.joints_2d, [(0, 0)], 0, target.image.shape[1:])
     images = target.image.repeat(len(seeds), 1, 1, 1)
-    return _errors(predictor, images, target.pose, seeds, nowhere.expand(len(seeds), -1))
+    return _errors(model, images, target.pose, seeds, nowhere.expand(len(seeds), -1))
 
 
-def _errors(predictor, images, pose, seeds, counted):
-    poses = predicted(predictor, images, seeds, 1)[:, 0]
+def _errors(model, images, pose, seeds, counted):
+    poses = predicted(model.predict, images, seeds, 1, IMAGES)[:, 0]
     some = counted.any(dim=1)
     errors = torch.full((len(images), len(METRICS)), -torch.inf, dtype=torch.float64)
     if some.any():
         truth = pose.expand(int(some.sum()), -1, -1)
-        found = [metric(poses[some], truth, counted[some]) for metric in METRICS.values()]
-        errors[some] = torch.stack(found, dim=1)
+        each = [metric(poses[some], truth, counted[some]) for metric in METRICS.values()]
+        errors[some] = torch.stack(each, dim=1)
     return errors
 
 
-def replay(predictor, textures, target, record, metric):
+def replay(model, textures, target, record, metric):
     """A stored worst case again: (pictures uint8 (D, 3, h, w), errors in mm, a list of D).
 
-    With the predictor that was attacked, the errors are the record's `draws_mm`: to the bit on
-    the machine that made it, to float32's rounding on others. With another predictor, or with
+    With the model that was attacked, the errors are the record's `draws_mm`: to the bit on
+    the machine that made it, to float32's rounding on others. With another model, or with
     networks that were trained anew on another machine, this is a transfer attack.
 
     Args:
-        predictor, textures, target: as in the attack.
+        model, textures, target: as in the attack.
         record: of `Attack.attack`.
         metric: a key of `METRICS`, whose worst case it is.
 
@@ -219,5 +219,5 @@ def replay(predictor, textures, target, record, metric):
     )
     worst = record["worst"][metric]
     images = pictures(textures, target, worst["draws"])
-    errors = drawn_errors(predictor, textures, target, worst["draws"])
+    errors = drawn_errors(model, textures, target, worst["draws"])
     return images, errors[:, list(METRICS).index(metric)].tolist()

@@ -7,15 +7,10 @@ import torch
 
 from di2pose_lib.evaluation.advocc import METRICS
 from di2pose_lib.evaluation.advocc_search import agreement
-from di2pose_lib.evaluation.conditions import condition_of, result_row
+from di2pose_lib.evaluation.pictures import CLEAN, joined, truth_of
 
-CLEAN, WORST, FRESH, BIAS = "clean", "worst", "worst position, fresh draws", "bias of the maximum"
-
-ADVOCC, SAMPLER = "advocc", "advocc of a sampler"  # protocols: of all images, of few
-
-# In the rows of an agreement: its protocol, and what stands behind a metric's name.
-SEARCH = "advocc search"
-SAME, LOST, SPARED = "same position, %", "lost, mm", "positions spared, %"
+PATCH = "worst patch"  # the occlusion; its level is the patch's size at the reference height
+PLACE_FOUND, FRESH_TEXTURES = "place found", "fresh textures"  # settings
 
 
 def error_table(record):
@@ -27,79 +22,61 @@ def error_table(record):
     return torch.tensor(columns, dtype=torch.float64).T
 
 
-def search_agreement(records, grid):
-    """{metric: `advocc_search.Agreement`} of the coarse search with a run of the full grid.
+def advocc_rows(records, dataset, config, grid, method, estimator):
+    """Rows of results: of the clean images, and under the worst patch.
 
-    Costs no prediction: what the coarse search asks for is among what the full grid knows.
-    """
-    tables = torch.stack([error_table(record) for record in records])
-    return dict(zip(METRICS, agreement(tables, grid), strict=True))
-
-
-def advocc_values(records, metric):
-    """{level: float64 (n,), mm} of a run: clean, worst, fresh draws, bias of the maximum.
-
-    "clean" counts the joints in the image, the others those outside the patch alone.
-    """
-    worst = torch.tensor([r["worst"][metric]["error_mm"] for r in records], dtype=torch.float64)
-    fresh = torch.tensor([r["worst"][metric]["fresh_mm"] for r in records], dtype=torch.float64)
-    clean = torch.tensor([r["clean_mm"][metric] for r in records], dtype=torch.float64)
-    return {CLEAN: clean, WORST: worst, FRESH: fresh, BIAS: worst - fresh}
-
-
-def advocc_rows(records, dataset, grid, protocol, method, estimator, num_samples, seed):
-    """Rows of results: level 0 (clean) and the patch's size, each metric.
-
-    At the patch's size the metric itself is the error at the worst position; with `FRESH` and
-    `BIAS` behind its name it is that of fresh draws there, and the excess over them.
+    Clean images count the joints in the image, the others those outside the patch alone. The
+    setting says whether the error is that at the place found, or of fresh textures there.
 
     Args:
         records: of one run.
         dataset: the split that was attacked.
-        grid: the run's `PatchGrid`.
-        protocol, method, estimator: names, for the rows.
-        num_samples, seed: of the intervals.
-    """
-    images = torch.tensor([record["image"] for record in records])
-    rows = []
-    for metric in METRICS:
-        for level, values in advocc_values(records, metric).items():
-            size = 0 if level == CLEAN else grid.reference_patch
-            joints = "in the image" if level == CLEAN else "outside the patch"
-            name = f"{metric}, {level}" if level in (FRESH, BIAS) else metric
-            condition = condition_of(dataset, protocol, size, num_samples, seed, images)
-            every = torch.arange(len(values))
-            rows.append(result_row(condition, method, estimator, joints, name, values, every))
-    return rows
-
-
-def agreement_rows(records, dataset, grid, method, estimator, num_samples, seed):
-    """Rows of how the coarse search does on images whose full grid is known, with intervals.
-
-    Protocol `SEARCH` at the patch's size. Behind a metric's name stand `SAME`, the images with
-    the same worst position, and `LOST`, the worst error of the full grid above the one found;
-    the metric `SPARED` alone is the share of positions that the coarse search leaves out, and so
-    of the predictions that the search costs.
-
-    Args:
-        records: of one run with the full grid.
-        dataset: the split that was attacked.
+        config: a `Config`.
         grid: the run's `PatchGrid`.
         method, estimator: names, for the rows.
-        num_samples, seed: of the intervals.
     """
-    images = torch.tensor([record["image"] for record in records])
-    condition = condition_of(dataset, SEARCH, grid.reference_patch, num_samples, seed, images)
-    each = [search_agreement([record], grid) for record in records]
-    values = {}
+    truth = _truth(records, dataset, config, grid)
+    names, tables = {"method": method, "estimator": estimator}, []
     for metric in METRICS:
-        found = [agreement[metric] for agreement in each]
-        values[f"{metric}, {SAME}"] = [100 * one.same_position for one in found]
-        values[f"{metric}, {LOST}"] = [one.lost_mm for one in found]
-        values[SPARED] = [100 * (1 - one.looked_at) for one in found]  # of all metrics together
-    every = torch.arange(len(records))
-    names = (method, estimator, "outside the patch")
-    return [
-        result_row(condition, *names, name, torch.tensor(own, dtype=torch.float64), every)
-        for name, own in values.items()
-    ]
+        clean = {"occlusion": CLEAN, "level": 0.0, "joints": "in the image"}
+        for columns, values in (
+            (clean, [record["clean_mm"][metric] for record in records]),
+            ({"setting": PLACE_FOUND}, [r["worst"][metric]["error_mm"] for r in records]),
+            ({"setting": FRESH_TEXTURES}, [r["worst"][metric]["fresh_mm"] for r in records]),
+        ):
+            values = torch.tensor(values, dtype=torch.float64)
+            columns = {"joints": "outside the patch"} | columns
+            tables.append(truth.rows(values, metric=metric, **names | columns))
+    return joined(tables)
+
+
+def agreement_rows(records, dataset, config, grid, method, estimator):
+    """Rows of how the coarse search does on images whose full grid is known.
+
+    Costs no prediction: what the coarse search asks for is among what the full grid knows. The
+    metrics same_place_percent, the images with the same worst position, and lost_mm, the worst
+    error of the full grid above the one found, have the error that was maximised as their setting;
+    spared_percent is the share of positions, and so of predictions, that the coarse search leaves
+    out. Arguments as in `advocc_rows`, of a run with the full grid.
+    """
+    truth = _truth(records, dataset, config, grid)
+    names = {"method": method, "estimator": estimator, "joints": "outside the patch"}
+    each = [agreement(error_table(record)[None], grid) for record in records]
+    measures = {("", "spared_percent"): [100 * (1 - one[0].looked_at) for one in each]}
+    for place, error in enumerate(METRICS):
+        ours = [one[place] for one in each]
+        measures[error, "same_place_percent"] = [100 * one.same_position for one in ours]
+        measures[error, "lost_mm"] = [one.lost_mm for one in ours]
+    return joined(
+        [
+            truth.rows(
+                torch.tensor(values, dtype=torch.float64), setting=setting, metric=metric, **names
+            )
+            for (setting, metric), values in measures.items()
+        ]
+    )
+
+
+def _truth(records, dataset, config, grid):
+    images = torch.tensor([record["image"] for record in records])
+    return truth_of(dataset, config, PATCH, float(grid.reference_patch), images)

@@ -8,7 +8,6 @@ one of the chain of Eq. 9 in uniform steps, as the paper has it.
 import torch
 
 from di2pose_lib.base.checks import check_tensor, require
-from di2pose_lib.base.metrics import mpjpe_mm
 from di2pose_lib.base.seeding import generator_for, image_seeds
 from di2pose_lib.diffusion.sampler import sample_with_probs
 
@@ -135,23 +134,6 @@ class PoseModel:
         logits = self.denoiser(occluded, step, features)
         dtype = torch.promote_types(logits.dtype, torch.float32)
         return self.tokenizer.soft_decode(logits.softmax(dim=-1, dtype=dtype))
-
-    def estimates(self, features, pose, num_hypotheses, seeds):
-        """{estimator: pose (B, J, 3)} for image features (B, tokens, width).
-
-        `pose` (B, J, 3) serves the upper bound "best of samples" alone; `seeds` are those of
-        `hypotheses`.
-        """
-        batch = _batch(features)
-        check_tensor("pose", pose, (batch, "J", 3), "float")
-        poses, argmax = self.hypotheses(features, num_hypotheses, seeds)
-        errors = mpjpe_mm(poses.flatten(0, 1), pose.repeat_interleave(num_hypotheses, dim=0))
-        best = errors.unflatten(0, (batch, num_hypotheses)).argmin(dim=1)
-        found = {ONE_SAMPLE: poses[:, 0], ARGMAX: argmax, MEAN: poses.mean(dim=1)}
-        if self.schedule.final_occlude_rate > 0:  # else it is not trained for that
-            found[SOFT] = self.soft_decode(features)
-        found[BEST] = poses[torch.arange(batch, device=poses.device), best]
-        return found
 
 
 def _batch(features):

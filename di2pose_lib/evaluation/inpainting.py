@@ -9,21 +9,19 @@ from di2pose_lib.base.seeding import seed_for
 from di2pose_lib.base.skeleton import JOINT_NAMES
 from di2pose_lib.diffusion.inpainting import inpaint
 from di2pose_lib.encoder.training import encode_images
-from di2pose_lib.evaluation.conditions import condition_of, result_row
 from di2pose_lib.evaluation.estimators import CHAIN, CHAIN_STEPS
-from di2pose_lib.evaluation.measure import DI2POSE
+from di2pose_lib.evaluation.models import DI2POSE, RECONSTRUCTION, TOKENIZER
+from di2pose_lib.evaluation.pictures import CLEAN, OCCLUDERS, SPLITS, joined, spread_rows, truth_of
 
 IMAGES = 120  # of a split, at most, evenly spaced
 LEGS = ("hip", "knee", "ankle")
 
-# What is known, and in which split's images: both legs in clean ones, or all joints that an
+# What is known, and under which occlusion: both legs in clean images, or all joints that an
 # image with an occluder shows.
 LEGS_KNOWN, VISIBLE = "both legs", "visible joints"
-CASES = {LEGS_KNOWN: "test", VISIBLE: "test_occluded"}
+CASES = {LEGS_KNOWN: CLEAN, VISIBLE: OCCLUDERS}
 
-SAMPLE, INPAINTED, TOKENIZER = CHAIN, "inpainted", "tokenizer"
-WORSE_THAN_TOKENIZER = f"{INPAINTED} − {TOKENIZER}"  # at the known joints
-WORSE_THAN_SAMPLE = f"{INPAINTED} − {SAMPLE}"  # at the unknown ones
+SAMPLE, INPAINTED = CHAIN, "inpainted"
 METRIC = "mpjpe_mm"
 
 
@@ -57,8 +55,8 @@ def inpainted(model, encoder, data, case, seed):
         case: a key of `CASES`.
         seed: int.
     """
-    model, dataset = model.along_chain(), data[CASES[case]]
-    rows = torch.linspace(0, len(dataset) - 1, min(IMAGES, len(dataset))).round().long()
+    model, dataset = model.along_chain(), data[SPLITS[CASES[case]]]
+    rows = spread_rows(dataset, IMAGES)
     if case == LEGS_KNOWN:
         legs = torch.tensor([name.endswith(LEGS) for name in JOINT_NAMES])
         known = legs.expand(len(rows), -1)
@@ -72,53 +70,40 @@ def inpainted(model, encoder, data, case, seed):
     given = inpaint(model, features, truth, known, seeds)
     with torch.no_grad():
         rebuilt = model.tokenizer(truth.to(features.device))
-    poses = {SAMPLE: alone[:, 0], INPAINTED: given[:, 0], TOKENIZER: rebuilt}
+    poses = {SAMPLE: alone[:, 0], INPAINTED: given[:, 0], RECONSTRUCTION: rebuilt}
     return Inpainted(truth, known, {name: pose.cpu() for name, pose in poses.items()}, rows)
 
 
-def image_errors(found, joints):
+def image_errors(inpainted, joints):
     """{estimate: mean error of each image in mm, float64 (n,)} of an `Inpainted`.
 
     Over its "known" or its "unknown" joints, as `joints` says; the pelvis, which is 0 by
     definition, is not counted.
     """
-    mask = (found.known if joints == "known" else ~found.known)[:, 1:]
+    mask = (inpainted.known if joints == "known" else ~inpainted.known)[:, 1:]
     return {
-        estimate: (joint_errors_mm(pose, found.truth)[:, 1:] * mask).sum(dim=1) / mask.sum(dim=1)
-        for estimate, pose in found.poses.items()
+        name: (joint_errors_mm(pose, inpainted.truth)[:, 1:] * mask).sum(dim=1) / mask.sum(dim=1)
+        for name, pose in inpainted.poses.items()
     }
 
 
-def inpainting_rows(case, found, dataset, num_samples, seed):
-    """Rows of results: mean errors in mm with 95 % intervals, and two differences image by image.
+def inpainting_rows(case, inpainted, data, config):
+    """Rows of mean errors in mm over the "known" and the "unknown" joints.
 
-    Protocol `protocol_of(case)`, level 1; the estimator is an estimate, or a difference of two;
-    the joints are "known" or "unknown".
+    The setting is "both legs known" or its like.
 
     Args:
         case: a key of `CASES`.
-        found: its `Inpainted`.
-        dataset: its split.
-        num_samples, seed: of the intervals.
+        inpainted: its `Inpainted`.
+        data: {split: PoseDataset}.
+        config: a `Config`.
     """
-    errors = {
-        (joints, estimate): values
-        for joints in ("known", "unknown")
-        for estimate, values in image_errors(found, joints).items()
-    }
-    for joints, other, name in [
-        ("known", TOKENIZER, WORSE_THAN_TOKENIZER),
-        ("unknown", SAMPLE, WORSE_THAN_SAMPLE),
-    ]:
-        errors[joints, name] = errors[joints, INPAINTED] - errors[joints, other]
-    condition = condition_of(dataset, protocol_of(case), 1.0, num_samples, seed, found.rows)
-    every = torch.arange(len(found.rows))
-    return [
-        result_row(condition, DI2POSE, estimate, joints, METRIC, values, every)
-        for (joints, estimate), values in errors.items()
-    ]
-
-
-def protocol_of(case):
-    """The protocol of a case's rows: "both legs known"."""
-    return f"{case} known"
+    occlusion = CASES[case]
+    truth = truth_of(data[SPLITS[occlusion]], config, occlusion, rows=inpainted.rows)
+    tables = []
+    for joints in ("known", "unknown"):
+        for estimator, values in image_errors(inpainted, joints).items():
+            method = TOKENIZER if estimator == RECONSTRUCTION else DI2POSE
+            names = {"method": method, "estimator": estimator, "setting": f"{case} known"}
+            tables.append(truth.rows(values, joints=joints, metric=METRIC, **names))
+    return joined(tables)

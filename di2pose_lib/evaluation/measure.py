@@ -1,131 +1,82 @@
-"""Stage 06: errors on unseen subjects, clean and with occluders, with intervals."""
+"""The engine: models predict for pictures under occlusions, and their errors become rows.
 
-from typing import NamedTuple
+The pipeline, the ablations, the protocols and the rivals all measure here.
+"""
 
 import torch
 
 from di2pose_lib.base.metrics import MM_PER_M, joint_errors_mm, procrustes
 from di2pose_lib.base.progress import Progress
-from di2pose_lib.base.seeding import generator_for, seed_for
-from di2pose_lib.encoder.training import encode_images
-from di2pose_lib.evaluation import baselines, estimators
-from di2pose_lib.evaluation.statistics import cluster_bootstrap
+from di2pose_lib.evaluation import estimators
+from di2pose_lib.evaluation.intervals import interval
+from di2pose_lib.evaluation.models import (
+    DI2POSE,
+    FEATURES,
+    MEAN_POSE,
+    NEIGHBOUR,
+    answers,
+    predicted,
+)
+from di2pose_lib.evaluation.pictures import CLEAN, SPLITS, joined
 
-CONDITIONS = {"clean": "test", "occluders": "test_occluded"}  # occlusion -> prepared split
-
-DI2POSE, EXCHANGED = "Di2Pose", "images shuffled"
+EXCHANGED = "images shuffled"
 SHUFFLED = f"{DI2POSE}, {EXCHANGED}"
-MEAN_POSE, NEIGHBOUR = "mean pose per camera", "nearest training neighbour"
-TOKENIZER, RECONSTRUCTION = "tokenizer", "reconstruction of the truth"
 
 # Test actions of motion capture of which training holds many trials; dance, of which it holds
 # few, is reported apart.
 SEEN_ACTIONS = ("walk", "run", "jump")
-FEW_SUBJECTS = 10  # below, intervals resample recordings, for subjects are too few
 
 
-class Prediction(NamedTuple):
-    """Poses (n, J, 3) that a method's estimator gives for the images of a split."""
-
-    method: str
-    estimator: str
-    pose: torch.Tensor
-
-
-def predict(model, encoder, dataset, train, train_features, settings, seed, occlusion):
-    """Every method's and estimator's `Prediction` for one split.
+def predict(models, encoder, pictures, seed_of, at_once, closely=False, few=None):
+    """What models make of pictures.
 
     Args:
-        model: a `PoseModel`.
-        encoder: the frozen `ImageEncoder`.
-        dataset: the test split.
-        train: the training split, for the baselines.
-        train_features: `rows -> features` of the training images.
-        settings: an `EvaluationConfig`.
-        seed: int.
-        occlusion: name of the condition, for the random draws.
+        models: `Model`s.
+        encoder: the frozen `ImageEncoder`, for those that take its features.
+        pictures: a `Pictures`.
+        seed_of: (model, row of the split) → int: what is drawn for an image.
+        at_once: pictures.
+        closely: whether uncertainty is asked for: models give as many hypotheses as that takes.
+        few: how many hypotheses are averaged, at most; None takes all.
+
+    Returns:
+        (a list of `Prediction`s; {(method, name): hypotheses float (n, H, J, 3)} of the models
+        that give several, where uncertainty is asked for).
     """
-    truth = dataset.take("pose")
-    where = next(encoder.parameters()).device
-    batches = torch.arange(len(dataset)).split(settings.batch_size)
-    features = torch.cat([encode_images(encoder, dataset, rows).cpu() for rows in batches])
-
-    def estimates(method, features, num_hypotheses):
-        return predict_from_features(
-            model, method, features, truth, settings, num_hypotheses, seed, occlusion, where
-        )
-
-    train_pose, position = train.take("pose"), train.take("camera_position")
-    mean = baselines.mean_pose_per_camera(train_pose, position, dataset.take("camera_position"))
-    nearest = baselines.nearest_neighbour(train_features, len(train), features)
-    tokens = model.tokenizer.encode(truth.to(where))
-    predictions = [
-        Prediction(MEAN_POSE, "mean", mean),
-        Prediction(NEIGHBOUR, "copy", train_pose[nearest]),
-        *estimates(DI2POSE, features, settings.num_hypotheses),
-    ]
-    if not model.follows_chain:
-        predictions.append(
-            predict_along_chain(model, DI2POSE, features, settings, seed, occlusion, where)
-        )
-    if occlusion == "clean":
-        # The proof that the picture is used: with another of the split's it must not help.
-        # One sample will do; "mean" and "best" of one would be that sample again.
-        shuffled = estimates(SHUFFLED, features.roll(len(features) // 2, dims=0), 1)
-        predictions += [
-            p for p in shuffled if p.estimator in (estimators.ONE_SAMPLE, estimators.SOFT)
-        ]
-        rebuilt = model.tokenizer.decode(tokens).cpu()
-        predictions.append(Prediction(TOKENIZER, RECONSTRUCTION, rebuilt))
-    return predictions
+    asked = [m for m in models if m.sees_pictures or pictures.occlusion[0] == CLEAN]
+    counts = [model.hypotheses if closely else model.samples for model in asked]
+    parts = [[] for _ in asked]
+    progress = Progress("{} {:g}".format(*pictures.occlusion), len(pictures.rows))
+    for first in range(0, len(pictures.rows), at_once):
+        batch = pictures.part(slice(first, first + at_once))
+        features = _features(encoder, batch) if any(m.takes == FEATURES for m in asked) else None
+        for model, count, poses in zip(asked, counts, parts, strict=True):
+            given = features if model.takes == FEATURES else getattr(batch, model.takes)
+            seeds = [seed_of(model, row) for row in batch.rows.tolist()]
+            poses.append(predicted(model.predict, given, seeds, count, model.takes).cpu())
+        progress.tick(first + len(batch.rows))
+    progress.report(len(pictures.rows), {})
+    predictions, hypotheses = [], {}
+    for model, count, part in zip(asked, counts, parts, strict=True):
+        poses = torch.cat(part)
+        predictions += answers(model, poses, pictures.pose, few)
+        if closely and count > 1:
+            hypotheses[model.method, model.set_of(count)] = poses
+    return predictions, hypotheses
 
 
-def predict_from_features(
-    model, method, features, truth, settings, num_hypotheses, seed, occlusion, where
-):
-    """Each estimator's `Prediction` by a `PoseModel` for image features (n, tokens, width).
+@torch.no_grad()
+def _features(encoder, pictures):
+    return encoder(pictures.images.to(next(encoder.parameters()).device))
 
-    `truth` (n, J, 3) serves the upper bound "best of samples" alone; `where` is the device of
-    the model; the other arguments are those of `predict`.
+
+def predict_shuffled(models, encoder, pictures, seed_of, at_once):
+    """`Prediction`s, one sample each, of models that are given other images of the split.
+
+    The proof that the picture is used: it must not help. Methods are named "…, images shuffled".
     """
-    parts, progress = {}, Progress(f"{method}, {occlusion}", len(features))
-    for rows in torch.arange(len(features)).split(settings.batch_size):
-        seeds = _seeds(seed, method, occlusion, rows)
-        poses = model.estimates(
-            features[rows].to(where), truth[rows].to(where), num_hypotheses, seeds
-        )
-        for estimator, pose in poses.items():
-            parts.setdefault(estimator, []).append(pose.cpu())
-        progress.tick(int(rows[-1]) + 1)
-    progress.report(len(features), {})
-    return [Prediction(method, name, torch.cat(part)) for name, part in parts.items()]
-
-
-def predict_along_chain(model, method, features, settings, seed, occlusion, where):
-    """`Prediction` of one sample along the chain of Eq. 9, however the model's sampler is set.
-
-    Arguments as in `predict_from_features`.
-    """
-    chain, parts = model.along_chain(), []
-    progress = Progress(f"{method}, {occlusion}, {estimators.CHAIN}", len(features))
-    for rows in torch.arange(len(features)).split(settings.batch_size):
-        seeds = _seeds(seed, method, occlusion, rows)
-        parts.append(chain.hypotheses(features[rows].to(where), 1, seeds)[0][:, 0].cpu())
-        progress.tick(int(rows[-1]) + 1)
-    progress.report(len(features), {})
-    return Prediction(method, estimators.CHAIN, torch.cat(parts))
-
-
-def _seeds(seed, method, occlusion, rows):
-    return [seed_for(seed, "evaluation", method, occlusion, row) for row in rows.tolist()]
-
-
-def poses_by_method(predictions):
-    """{occlusion: {(method, estimator): pose}} of {occlusion: `Prediction`s}."""
-    return {
-        occlusion: {(p.method, p.estimator): p.pose for p in found}
-        for occlusion, found in predictions.items()
-    }
+    alone = [model._replace(method=f"{model.method}, {EXCHANGED}", samples=1) for model in models]
+    return predict(alone, encoder, pictures.shuffled(), seed_of, at_once)[0]
 
 
 def joint_errors(pose_pred, pose):
@@ -140,104 +91,49 @@ def joint_errors(pose_pred, pose):
     }
 
 
-def clusters_of(dataset):
-    """(what is resampled, its number for each image): subjects, or recordings where few.
+def error_rows(predictions, truth):
+    """Rows of MPJPE and PA-MPJPE over all, visible and occluded joints.
 
-    Intervals over the recordings of two people speak of these two, not of people.
+    Args:
+        predictions: `Prediction`s for the images of a `Truth`.
+        truth: the `Truth`.
     """
-    kind = "subject" if len(dataset.subjects) >= FEW_SUBJECTS else "recording"
-    return kind, dataset.take(kind).long()
+    masks = truth.joint_masks
+    return joined(
+        [
+            truth.joint_rows(errors, masks, method=method, estimator=estimator, metric=metric)
+            for method, estimator, pose in predictions
+            for metric, errors in joint_errors(pose, truth.pose).items()
+        ]
+    )
 
 
-def cluster_names(dataset, config):
-    """The name of each image's cluster, n strings: "recording 7", "person 3-12" of seed 3.
-
-    Synthetic people are drawn anew with each seed; captured ones are the same in all.
-    """
-    kind, numbers = clusters_of(dataset)
-    drawn = f"{config.seed}-" if config.data.source == "synthetic" else ""
-    word = "person" if kind == "subject" else kind
-    return [f"{word} {drawn}{number}" for number in numbers.tolist()]
-
-
-def action_groups(dataset, source):
-    """{name: images (n,) bool} of the groups of actions that are reported."""
-    names = dataset.action_names()
-    groups = {name: torch.tensor([n == name for n in names]) for name in sorted(set(names))}
-    if source == "mocap":
-        groups["seen in training"] = torch.tensor([n in SEEN_ACTIONS for n in names])
-    return groups
+def action_rows(predictions, truth):
+    """The same over all joints, action by action."""
+    return joined(
+        [
+            truth.action_rows(errors.mean(dim=1), method=method, estimator=estimator, metric=metric)
+            for method, estimator, pose in predictions
+            for metric, errors in joint_errors(pose, truth.pose).items()
+        ]
+    )
 
 
-def evaluation_rows(prediction, dataset, occlusion, config):
-    """Rows of evaluation.json for one `Prediction`, without data and scale.
-
-    For every metric: over all, visible and occluded joints (mean over frames); over all
-    joints also the mean of action means and each action.
-    """
-    visible = dataset.take("visible")
-    masks = {"all": torch.ones_like(visible), "visible": visible, "occluded": ~visible}
-    _, clusters = clusters_of(dataset)
-    action = dataset.take("action").long()
-    rows = []
-    for metric, errors in joint_errors(prediction.pose, dataset.take("pose")).items():
-
-        def add(joints, action_name, images, groups=None, metric=metric, errors=errors):
-            mask = masks[joints] & images[:, None]
-            kept = mask.any(dim=1)
-            if not kept.any():
-                return
-            values = (errors * mask).sum(dim=1)[kept] / mask.sum(dim=1)[kept]
-            generator = generator_for(config.seed, "bootstrap")
-            interval = cluster_bootstrap(
-                values,
-                clusters[kept],
-                config.evaluation.bootstrap_samples,
-                generator,
-                None if groups is None else groups[kept],
-            )
-            rows.append(
-                {
-                    "method": prediction.method,
-                    "estimator": prediction.estimator,
-                    "occlusion": occlusion,
-                    "joints": joints,
-                    "action": action_name,
-                    "metric": metric,
-                    "mean": interval.mean,
-                    "ci95_low": interval.low,
-                    "ci95_high": interval.high,
-                    "seeds": 1,
-                    "n": int(kept.sum()),
-                }
-            )
-
-        everything = torch.ones(len(dataset), dtype=torch.bool)
-        for joints in masks:
-            add(joints, "all", everything)
-        add("all", "mean of actions", everything, action)
-        for name, images in action_groups(dataset, config.data.source).items():
-            add("all", name, images)
-    return rows
-
-
-def find(rows, **wanted):
-    """The one row with these fields; joints and action default to "all".
-
-    Raises:
-        ValueError: none, or more than one.
-    """
-    wanted = {"joints": "all", "action": "all", "metric": "mpjpe_mm", **wanted}
-    found = [row for row in rows if all(row[key] == value for key, value in wanted.items())]
-    if len(found) != 1:
-        raise ValueError(f"one row must have {wanted}; got {len(found)}")
-    return found[0]
+def poses_by_method(predictions):
+    """{occlusion: {(method, estimator): pose}} of {occlusion: `Prediction`s}."""
+    return {
+        occlusion: {(p.method, p.estimator): p.pose for p in each}
+        for occlusion, each in predictions.items()
+    }
 
 
 def summary(rows):
     """The few numbers for `dvc metrics show`: MPJPE in mm over all joints.
 
     Algorithm 2's sample is there where the sampler is set otherwise.
+
+    Raises:
+        ValueError: the rows lack a method.
     """
     wanted = {
         "mean_pose": (MEAN_POSE, "mean"),
@@ -248,12 +144,14 @@ def summary(rows):
         "mean_of_samples": (DI2POSE, estimators.MEAN),
         "soft_decoding": (DI2POSE, estimators.SOFT),
     }
-    measured = {row["estimator"] for row in rows}
-    return {
-        f"{occlusion}_{key}_mpjpe_mm": find(
-            rows, method=method, estimator=estimator, occlusion=occlusion
-        )["mean"]
-        for occlusion in CONDITIONS
-        for key, (method, estimator) in wanted.items()
-        if estimator in measured
-    }
+    rows = rows.query("joints == 'all' and action == 'all' and metric == 'mpjpe_mm'")
+    numbers = {}
+    for occlusion in SPLITS:
+        for key, (method, estimator) in wanted.items():
+            names = {"occlusion": occlusion, "method": method, "estimator": estimator}
+            if (rows.estimator == estimator).any():
+                chosen = rows[(rows[list(names)] == list(names.values())).all(axis=1)]
+                if chosen.empty:
+                    raise ValueError(f"the rows must have one with {names}; got none")
+                numbers[f"{occlusion}_{key}_mpjpe_mm"] = interval(chosen).mean
+    return numbers

@@ -2,7 +2,7 @@
 
 "MPJPE" is several measures. A convention says which point is the root, which joints count,
 what is aligned and over which joints, and how images are averaged. `CONVENTIONS` names
-those that peers use, and who; `convention_rows` measures how far they lie apart.
+those that peers use, and who; notebook 08 shows how far they lie apart.
 
 All conventions take the 17 joints of `skeleton`. Where peers count 14, the joints of LSP,
 ours that stand for them are `LSP_14`: ankles, knees, hips, wrists, elbows, shoulders, the
@@ -18,7 +18,7 @@ import torch
 from di2pose_lib.base.checks import check_pose, check_tensor, require
 from di2pose_lib.base.metrics import MM_PER_M, procrustes
 from di2pose_lib.base.skeleton import JOINT_NAMES, NUM_JOINTS
-from di2pose_lib.evaluation.conditions import check_poses, result_row
+from di2pose_lib.evaluation.pictures import joined
 
 LSP_14 = tuple(j for j, n in enumerate(JOINT_NAMES) if n not in ("pelvis", "spine", "nose"))
 JOINT_SETS = {
@@ -251,40 +251,25 @@ def convention_errors_mm(pose_pred, pose, convention, visible):
     return (errors * counted).sum(dim=1) / counted.sum(dim=1), images
 
 
-def convention_rows(prediction, condition, conventions=None):
-    """Rows of the same predictions in every convention, and of the change from MPJPE.
+def convention_rows(prediction, truth):
+    """Rows of the same predictions in every convention that averages over frames.
 
-    A change, the metric "… − MPJPE", is taken image by image over the images that the
-    convention keeps; a mean of actions has none.
+    A mean of actions is made of rows by action.
 
     Args:
-        prediction: an `evaluation.Prediction`.
-        condition: a `conditions.Condition`.
-        conventions: `Convention`s; None takes all of `CONVENTIONS`.
+        prediction: a `Prediction` for the images of a `Truth`.
+        truth: the `Truth`.
 
     Raises:
         ValueError: poses of another shape, or NaN.
     """
-    check_poses("prediction.pose", prediction.pose, condition)
-    reference, _ = convention_errors_mm(
-        prediction.pose, condition.pose, CONVENTIONS[REFERENCE], condition.visible
-    )
-    rows = []
-    for convention in CONVENTIONS.values() if conventions is None else conventions:
+    truth.check("prediction.pose", prediction.pose)
+    names, tables = {"method": prediction.method, "estimator": prediction.estimator}, []
+    for convention in CONVENTIONS.values():
         errors, images = convention_errors_mm(
-            prediction.pose, condition.pose, convention, condition.visible
+            prediction.pose, truth.pose, convention, truth.visible
         )
-        if len(images) == 0:
-            continue
-        names = (prediction.method, prediction.estimator, convention.seen)
-        groups = condition.action[images] if convention.average == "actions" else None
-        rows.append(result_row(condition, *names, convention.name, errors, images, groups))
-        if convention.average == "frames" and convention.name != REFERENCE:
-            change = errors - reference[images]
-            rows.append(result_row(condition, *names, change_of(convention.name), change, images))
-    return rows
-
-
-def change_of(name):
-    """The metric that a convention's change from MPJPE has in the rows."""
-    return f"{name} − {REFERENCE}"
+        if len(images) > 0 and convention.average == "frames":
+            columns = {"joints": convention.seen, "metric": convention.name}
+            tables.append(truth.rows(errors, images, **columns, **names))
+    return joined(tables)

@@ -28,7 +28,7 @@ from di2pose_lib.base.checks import check_pose, check_tensor, require
 from di2pose_lib.base.metrics import MM_PER_M
 from di2pose_lib.base.skeleton import BONES, JOINT_NAMES, NUM_JOINTS, bone_lengths
 from di2pose_lib.data.bodies import JOINT_LIMITS
-from di2pose_lib.evaluation.conditions import check_poses, joint_rows, result_row
+from di2pose_lib.evaluation.pictures import joined
 
 GROUND_TRUTH = "ground truth"
 MARGIN_DEG = 5.0
@@ -154,8 +154,8 @@ def beyond_limits_deg(pose):
     return torch.cat(beyond, dim=1)
 
 
-def plausibility_rows(predictions, condition, bones):
-    """Rows of every prediction, then those of ground truth, with intervals.
+def plausibility_rows(predictions, truth, bones):
+    """Rows of every prediction, then those of ground truth.
 
     Metrics: bone_error_mm and bone_error_percent (a bone is visible where both of its ends
     are), asymmetry_mm (its size), limit_violations_percent (of the eight angles) and
@@ -163,31 +163,30 @@ def plausibility_rows(predictions, condition, bones):
     method `GROUND_TRUTH` and an empty estimator.
 
     Args:
-        predictions: `evaluation.Prediction`s of the condition's images.
-        condition: a `conditions.Condition`.
+        predictions: `Prediction`s for the images of a `Truth`.
+        truth: the `Truth`.
         bones: `own_bones` of its images, float (n, 16), metres.
 
     Raises:
         ValueError: poses or bones of another shape, NaN, or a bone without length.
     """
     parents, children = (list(ends) for ends in zip(*BONES, strict=True))
-    seen = condition.visible[:, parents] & condition.visible[:, children]
+    seen = truth.visible[:, parents] & truth.visible[:, children]
     bone_masks = {"all": torch.ones_like(seen), "visible": seen, "occluded": ~seen}
-    images = torch.arange(len(condition.pose))
-    rows = []
-    for method, estimator, pose in (*predictions, (GROUND_TRUTH, "", condition.pose)):
-        check_poses("predictions", pose, condition)
-        names = (method, estimator)
+    tables = []
+    for method, estimator, pose in (*predictions, (GROUND_TRUTH, "", truth.pose)):
+        truth.check("predictions", pose)
+        names = {"method": method, "estimator": estimator}
         for metric, errors in {
             "bone_error_mm": bone_errors_mm(pose, bones),
             "bone_error_percent": bone_errors_percent(pose, bones),
         }.items():
-            rows += joint_rows(condition, *names, metric, errors, bone_masks)
+            tables.append(truth.joint_rows(errors, bone_masks, metric=metric, **names))
         violated = (beyond_limits_deg(pose) > 0).double()
         for metric, values in {
             "asymmetry_mm": asymmetry_mm(pose).abs().mean(dim=1),
             "limit_violations_percent": 100 * violated.mean(dim=1),
             "poses_beyond_limits_percent": 100 * violated.amax(dim=1),
         }.items():
-            rows.append(result_row(condition, *names, "all", metric, values, images))
-    return rows
+            tables.append(truth.rows(values, metric=metric, **names))
+    return joined(tables)

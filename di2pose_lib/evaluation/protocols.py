@@ -1,51 +1,41 @@
-"""What is measured of one trained model under occlusion: errors, uncertainty, plausibility.
+"""What is measured of trained models under occlusion: errors, uncertainty, plausibility.
 
-The test images as they are, with occluders in the scene, and in the sweeps of masks and crops
-(`occlusions`): every condition has the same frames, so differences are paired. Who is tested is a
-list of `contenders`: any object that predicts poses from images may be one.
+The test pictures as they are, with occluders in the scene, and in the sweeps of masks and crops
+(`data.occlusions`): every occlusion has the same frames, so differences are paired. Who is tested
+is a list of `Model`s.
 """
 
 from typing import NamedTuple
 
-import torch
-
 from di2pose_lib.base.checks import require
-from di2pose_lib.base.files import is_there, read_json
-from di2pose_lib.base.progress import Progress
+from di2pose_lib.base.files import is_there
 from di2pose_lib.base.seeding import seed_for
-from di2pose_lib.data.occlusions import CROP, MASK, RATIOS, occluded, without_hidden
+from di2pose_lib.data.occlusions import CROP, MASK, RATIOS
 from di2pose_lib.evaluation import estimators
-from di2pose_lib.evaluation.conditions import condition_of, joint_rows
-from di2pose_lib.evaluation.contenders import (
-    HYPOTHESES,
-    SAMPLES,
-    answers,
-)
-from di2pose_lib.evaluation.measure import joint_errors
+from di2pose_lib.evaluation.measure import action_rows, error_rows, predict, predict_shuffled
 from di2pose_lib.evaluation.metric_conventions import convention_rows
+from di2pose_lib.evaluation.pictures import CLEAN, OCCLUDERS, joined, pictures_of, spread_rows
 from di2pose_lib.evaluation.plausibility import own_bones, plausibility_rows
-from di2pose_lib.evaluation.predictors import JOINTS_2D, predicted
-from di2pose_lib.evaluation.row_files import write_rows
+from di2pose_lib.evaluation.table import read_table, write_table
 from di2pose_lib.evaluation.uncertainty import LEVELS, uncertainty_rows
 from di2pose_lib.evaluation.visibility import COVERED, SHARES, joint_kinds, kind_rows, share_rows
 
 IMAGES = 220  # of the test split, at most, evenly spaced
 AT_ONCE = 44  # images
-OCCLUDERS = "occluders"  # in the scene: the split test_occluded
-CLEAN = ("clean", 0.0)
-CHAIN_MEAN = f"{estimators.MEAN}, {estimators.ALGORITHM_2}"
+SAMPLES = 4  # for the mean and the best of samples
+HYPOTHESES = 8  # of each image, where uncertainty is asked for
 
-CONDITIONS = (
-    CLEAN,
+OCCLUSIONS = (
+    (CLEAN, 0.0),
     *((name, ratio) for name, ratios in RATIOS.items() for ratio in ratios if ratio > 0),
     (OCCLUDERS, 1.0),
 )
-
-# What need not look like a body.
-NO_BODIES = (estimators.ARGMAX, estimators.BEST)
-
 # Where uncertainty and plausibility are asked for, besides errors.
-LOOKED_INTO = (CLEAN, (MASK, 0.4), (CROP, 0.2), (OCCLUDERS, 1.0))
+CLOSELY = ((CLEAN, 0.0), (MASK, 0.4), (CROP, 0.2), (OCCLUDERS, 1.0))
+# Under the other masks uncertainty alone: does it grow with what is hidden?
+GROWTH = tuple((MASK, r) for r in RATIOS[MASK] if r > 0 and (MASK, r) not in CLOSELY)
+
+NO_BODIES = (estimators.ARGMAX, estimators.BEST)  # need not look like a body
 
 
 class Tested(NamedTuple):
@@ -54,29 +44,27 @@ class Tested(NamedTuple):
     config: object
     data: dict
     """{split: PoseDataset}: test and test_occluded."""
-    contenders: tuple
-    """`Contender`s."""
-    references: object
-    """`contenders.References`, or what has its methods."""
+    encoder: object
+    """The frozen `ImageEncoder`, for the models that take its features."""
+    models: tuple
+    """`Model`s."""
+
+    def pictures(self, occlusion, level):
+        """The `Pictures` of an occlusion."""
+        return pictures_of(self.data, self.config, occlusion, level, IMAGES)
+
+    def predict(self, pictures, models=None, ask=predict, **options):
+        """`measure.predict` of all models or some, or another of its kind."""
+        models = self.models if models is None else models
+
+        def seed_of(model, row):
+            return seed_for(self.config.seed, "protocols", row)
+
+        return ask(models, self.encoder, pictures, seed_of, AT_ONCE, **options)
 
 
-class Pictures(NamedTuple):
-    """The images of a condition, evenly spaced over its split."""
-
-    images: torch.Tensor
-    """uint8 (n, 3, h, w)."""
-    condition: object
-    """Their `Condition`."""
-    dataset: object
-    """The split they are of."""
-    rows: torch.Tensor
-    """int64 (n,), of the split."""
-    joints_2d: torch.Tensor
-    """What a lifter is given: float (n, J, 2), pixels; hidden joints at the image's centre."""
-
-
-def settings():
-    """What the rows depend on besides the training, for JSON."""
+def occlusion_settings():
+    """What `occlusion_rows` depends on besides the training, for JSON."""
     return {
         "images": IMAGES,
         "hypotheses": HYPOTHESES,
@@ -85,156 +73,96 @@ def settings():
         "ratios": {name: list(ratios) for name, ratios in RATIOS.items()},
         "shares": list(SHARES),
         "levels": list(LEVELS),
-        "looked_into": [list(condition) for condition in LOOKED_INTO],
+        "looked_into": [list(occlusion) for occlusion in CLOSELY],
     }
 
 
-def spread_rows(dataset, most):
-    """Evenly spaced rows of a split, int64 (n,), n ≤ `most`."""
-    return torch.linspace(0, len(dataset) - 1, min(most, len(dataset))).round().long()
-
-
-def occlusion_rows(found, folder):
-    """{"errors", "uncertainty", "plausibility", "conventions": rows} of a `Tested`.
-
-    Args:
-        found: a `Tested`.
-        folder: of these contenders and these settings alone; keeps each condition's rows, so that a
-            run that was killed goes on with the next condition.
-    """
-    return each_condition(CONDITIONS, lambda *place: condition_rows(found, *place), folder)
-
-
-def each_condition(places, rows_of, folder):
-    """{kind: rows} of every (protocol, level), each kept in a file as soon as it is there.
-
-    Args:
-        places: list of (protocol, level).
-        rows_of: (protocol, level) → {kind: rows}.
-        folder: for the files, of this measurement alone.
-    """
-    rows = {}
-    for protocol, level in places:
-        path = folder / f"{protocol}-{level:g}.json"
-        if not is_there(path):
-            write_rows(path, rows_of(protocol, level))
-        for kind, own in read_json(path).items():
-            rows.setdefault(kind, []).extend(own)
-    return rows
-
-
-def condition_rows(found, protocol, level):
-    """The same of one of `CONDITIONS`; kinds that are not asked for there have no rows."""
-    pictures = pictures_of(found, protocol, level)
-    condition = pictures.condition
-    predictions, hypotheses = _answers(found, pictures)
-    rows = {"errors": error_rows(predictions, condition)}
-    rows |= {"uncertainty": [], "plausibility": [], "conventions": []}
-    wanted = {(c.method, c.estimator) for c in found.contenders if c.in_detail}
+def occlusion_rows(tested, occlusion, level):
+    """Rows of one of `OCCLUSIONS`: errors, and where they are asked for the other measures."""
+    pictures, closely = tested.pictures(occlusion, level), (occlusion, level) in CLOSELY
+    truth = pictures.truth
+    predictions, hypotheses = tested.predict(pictures, closely=closely, few=SAMPLES)
+    tables = [error_rows(predictions, truth)]
+    wanted = {(model.method, model.estimator) for model in tested.models if model.in_detail}
     detailed = [p for p in predictions if (p.method, p.estimator) in wanted]
     more_joints = {}
-    if protocol in (CLEAN[0], OCCLUDERS):
-        kinds = _joint_kinds(found.data)
-        rows["errors"] += kind_rows(detailed, condition, kinds)
+    if occlusion in (CLEAN, OCCLUDERS):
+        kinds = _joint_kinds(tested.data)
+        tables.append(kind_rows(detailed, truth, kinds))
         more_joints = {COVERED: kinds[COVERED]}
-    if protocol == OCCLUDERS:
-        rows["errors"] += share_rows(detailed, condition)
-    if protocol == CLEAN[0]:
-        for prediction in detailed:
-            rows["conventions"] += convention_rows(prediction, condition)
-    if (protocol, level) in LOOKED_INTO:
-        for names, poses in hypotheses.items():
-            rows["uncertainty"] += uncertainty_rows(poses, condition, *names, more_joints)
+    if occlusion == OCCLUDERS:
+        tables.append(share_rows(detailed, truth))
+    if occlusion == CLEAN:
+        tables += [convention_rows(prediction, truth) for prediction in detailed]
+    if closely:
+        for (method, name), poses in hypotheses.items():
+            tables.append(uncertainty_rows(poses, truth, method, name, more_joints))
         bones = own_bones(pictures.dataset)[pictures.rows]
         bodies = [p for p in predictions if p.estimator not in NO_BODIES]
-        rows["plausibility"] += plausibility_rows(bodies, condition, bones)
-    return rows
+        tables.append(plausibility_rows(bodies, truth, bones))
+    return joined(tables)
 
 
 def _joint_kinds(data):
     """`visibility.joint_kinds` of the images that are taken, which both splits have alike."""
     rows = spread_rows(data["test"], IMAGES)
-    same = torch.equal(data["test"].take("pose"), data["test_occluded"].take("pose"))
+    same = data["test"].take("pose").equal(data["test_occluded"].take("pose"))
     require(same, "the splits test and test_occluded must hold the same frames")
     return joint_kinds(
         data["test"].take("visible", rows), data["test_occluded"].take("covered", rows)
     )
 
 
-def error_rows(predictions, condition):
-    """Rows of MPJPE and PA-MPJPE over all, visible and occluded joints.
+def growth_settings():
+    """What `growth_rows` depends on besides the training, for JSON."""
+    return {
+        "images": IMAGES,
+        "hypotheses": HYPOTHESES,
+        "chain_steps": estimators.CHAIN_STEPS,
+        "levels": list(LEVELS),
+        "conditions": [list(occlusion) for occlusion in GROWTH],
+    }
 
-    PA-MPJPE is aligned over all joints, also where a subset of them is averaged.
+
+def growth_rows(tested, occlusion, level):
+    """Rows of uncertainty under one of `GROWTH`, of samplers that are told in detail."""
+    pictures = tested.pictures(occlusion, level)
+    samplers = [model for model in tested.models if model.in_detail and model.hypotheses > 1]
+    _, hypotheses = tested.predict(pictures, samplers, closely=True)
+    return joined(
+        [uncertainty_rows(poses, pictures.truth, *names) for names, poses in hypotheses.items()]
+    )
+
+
+def action_settings():
+    """What `clean_action_rows` depends on besides the training, for JSON."""
+    return {"images": IMAGES, "samples": SAMPLES, "chain_steps": estimators.CHAIN_STEPS}
+
+
+def clean_action_rows(tested):
+    """Rows of clean pictures by action; and of whoever is told in detail, given other pictures."""
+    pictures = tested.pictures(CLEAN, 0.0)
+    detailed = [model for model in tested.models if model.in_detail]
+    exchanged = tested.predict(pictures, detailed, predict_shuffled)
+    return joined(
+        [
+            action_rows(tested.predict(pictures)[0], pictures.truth),
+            error_rows(exchanged, pictures.truth),
+        ]
+    )
+
+
+def kept(rows_of, tested, occlusions, folder):
+    """`rows_of(tested, occlusion, level)` of every occlusion, each kept in a file once it is there.
 
     Args:
-        predictions: `evaluation.Prediction`s of the condition's images.
-        condition: a `conditions.Condition`.
+        folder: for the files, of this measurement alone: a run that was killed goes on with the
+            next occlusion.
     """
-    return [
-        row
-        for method, estimator, pose in predictions
-        for metric, errors in joint_errors(pose, condition.pose).items()
-        for row in joint_rows(condition, method, estimator, metric, errors, condition.joint_masks)
-    ]
-
-
-def pictures_of(found, protocol, level):
-    """The `Pictures` of one condition of a `Tested`."""
-    config = found.config
-    dataset = found.data["test_occluded" if protocol == OCCLUDERS else "test"]
-    rows = spread_rows(dataset, IMAGES)
-    images, visible = dataset.take("image", rows), dataset.take("visible", rows)
-    joints_2d = dataset.take("joints_2d", rows)
-    if protocol in RATIOS:
-        seeds = [seed_for(config.seed, "occlusion", row) for row in rows.tolist()]
-        lost = occluded(protocol, level, images, joints_2d, seeds)
-        images, joints_2d, visible = lost.images, lost.joints_2d, visible & ~lost.hidden
-    elif protocol == OCCLUDERS:
-        covered = dataset.take("covered", rows)
-        joints_2d = without_hidden(joints_2d, covered, dataset.image_size)
-    samples = config.evaluation.bootstrap_samples
-    condition = condition_of(dataset, protocol, level, samples, config.seed, rows, visible)
-    return Pictures(images, condition, dataset, rows, joints_2d)
-
-
-def _answers(found, pictures):
-    """Every method's `Prediction`, and {(method, name): hypotheses float (n, H, J, 3)}."""
-    condition = pictures.condition
-    where = (condition.protocol, condition.level)
-    predictions, hypotheses = reference_answers(found, pictures), {}
-    for contender in found.contenders:
-        count = contender.looked_into if where in LOOKED_INTO else contender.samples
-        poses = drawn(found, contender, pictures, count)
-        predictions += answers(contender, poses, condition.pose)
-        if where in LOOKED_INTO and count > 1:
-            hypotheses[contender.method, contender.set_of(count)] = poses
-    return predictions, hypotheses
-
-
-def reference_answers(found, pictures):
-    """The references' `Prediction`s for `Pictures`."""
-    positions = pictures.dataset.take("camera_position", pictures.rows)
-    predictions = found.references.of_images(pictures.images, positions)
-    condition = pictures.condition
-    if (condition.protocol, condition.level) == CLEAN:  # the tokenizer does not see the picture
-        predictions += found.references.of_truth(condition.pose)
-    return predictions
-
-
-def drawn(found, contender, pictures, num_hypotheses):
-    """A contender's hypotheses (n, H, J, 3), on the CPU, with a line of progress.
-
-    An image's draws depend on the run's seed and the image's row alone.
-    """
-    condition, lifts = pictures.condition, contender.takes == JOINTS_2D
-    given = pictures.joints_2d if lifts else pictures.images
-    seeds = [seed_for(found.config.seed, "protocols", row) for row in pictures.rows.tolist()]
-    name = f"{condition.protocol} {condition.level:g}, {contender.estimator}"
-    progress, poses = Progress(name, len(given)), []
-    for first in range(0, len(given), AT_ONCE):
-        some = slice(first, first + AT_ONCE)
-        asked = given[some], seeds[some], num_hypotheses, contender.takes
-        poses.append(predicted(contender.predictor, *asked).cpu())
-        progress.tick(min(first + AT_ONCE, len(given)))
-    progress.report(len(given), {})
-    return torch.cat(poses)
+    tables = []
+    for occlusion, level in occlusions:
+        path = folder / f"{occlusion}-{level:g}.csv"
+        if not is_there(path):
+            write_table(path, rows_of(tested, occlusion, level))
+        tables.append(read_table(path))
+    return joined(tables)

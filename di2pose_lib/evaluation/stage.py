@@ -3,20 +3,23 @@
 from di2pose_lib.base.config_file import to_dict
 from di2pose_lib.base.files import load_tensors, save_tensors, write_json
 from di2pose_lib.base.machine import machine
+from di2pose_lib.base.seeding import seed_for
 from di2pose_lib.data.stage import prepared_data
 from di2pose_lib.diffusion.stage import trained_denoiser
 from di2pose_lib.diffusion.training import make_schedule
 from di2pose_lib.encoder.stage import train_features, trained_encoder
 from di2pose_lib.evaluation import protocols
-from di2pose_lib.evaluation.contenders import References, di2pose_contenders
-from di2pose_lib.evaluation.estimators import PoseModel
+from di2pose_lib.evaluation.estimators import ONE_SAMPLE, SOFT, PoseModel
 from di2pose_lib.evaluation.measure import (
-    CONDITIONS,
-    Prediction,
-    evaluation_rows,
+    action_rows,
+    error_rows,
     predict,
+    predict_shuffled,
     summary,
 )
+from di2pose_lib.evaluation.models import Prediction, di2pose_models, reference_models
+from di2pose_lib.evaluation.pictures import CLEAN, SPLITS, joined, pictures_of, truth_of
+from di2pose_lib.evaluation.table import write_table
 from di2pose_lib.tokens.stage import trained_tokenizer
 
 
@@ -34,9 +37,9 @@ def pose_model(pipeline):
 
 
 def evaluated(pipeline):
-    """Stage 06: ({occlusion: predictions}, rows of evaluation.json)."""
+    """Stage 06: ({occlusion: predictions}, rows of evaluation.csv.gz)."""
     config, data = pipeline.config, prepared_data(pipeline)
-    model, encoder = pose_model(pipeline), trained_encoder(pipeline).model
+    models, encoder = models_of(pipeline, config.evaluation.num_hypotheses)
 
     def made_from():
         return {
@@ -49,41 +52,59 @@ def evaluated(pipeline):
         }
 
     def build(new, inputs):
-        features = train_features(pipeline, encoder, data["train"])
-        for occlusion, split in CONDITIONS.items():
-            predictions = predict(
-                model,
-                encoder,
-                data[split],
-                data["train"],
-                features,
-                config.evaluation,
-                config.seed,
-                occlusion,
-            )
+        for occlusion in SPLITS:
+            predictions = answers_of(models, encoder, data, config, occlusion)
+            if occlusion == CLEAN:
+                some = [model for model in models if model.estimator in (ONE_SAMPLE, SOFT)]
+                predictions += answers_of(some, encoder, data, config, occlusion, shuffled=True)
             save_tensors(new / f"{occlusion}.pt", [tuple(p) for p in predictions])
 
     folder = pipeline.artifact("evaluation", made_from, build)
-    predictions = {
-        occlusion: [Prediction(*parts) for parts in load_tensors(folder / f"{occlusion}.pt")]
-        for occlusion in CONDITIONS
-    }
-    rows = [
-        {"data": config.data.source, "scale": config.scale, **row, **machine()}
-        for occlusion, split in CONDITIONS.items()
-        for prediction in predictions[occlusion]
-        for row in evaluation_rows(prediction, data[split], occlusion, config)
-    ]
+    predictions, tables = {}, []
+    for occlusion, split in SPLITS.items():
+        saved = load_tensors(folder / f"{occlusion}.pt")
+        predictions[occlusion] = [Prediction(*parts) for parts in saved]
+        truth = truth_of(data[split], config, occlusion)
+        tables += [make(predictions[occlusion], truth) for make in (error_rows, action_rows)]
+    rows = joined(tables).assign(**machine())
     if pipeline.stage in (None, "evaluation"):
-        write_json(pipeline.results / "evaluation.json", rows)
+        write_table(pipeline.results / "evaluation.csv.gz", rows)
         write_json(pipeline.results / "evaluation_summary.json", summary(rows))
     return predictions, rows
 
 
+def answers_of(models, encoder, data, config, occlusion, shuffled=False):
+    """`Prediction`s of models for all pictures of "clean" or "occluders", as stage 06 draws them.
+
+    Args:
+        models, encoder: as in `measure.predict`.
+        data: {split: PoseDataset}.
+        config: a `Config`.
+        occlusion: a key of `pictures.SPLITS`.
+        shuffled: whether each is given another picture (`measure.predict_shuffled`).
+    """
+
+    def seed_of(model, row):
+        return seed_for(config.seed, "evaluation", model.method, occlusion, row)
+
+    pictures = pictures_of(data, config, occlusion)
+    asked = models, encoder, pictures, seed_of, config.evaluation.batch_size
+    return predict_shuffled(*asked) if shuffled else predict(*asked)[0]
+
+
+def models_of(pipeline, samples, hypotheses=1):
+    """(`Model`s of a pipeline, Di2Pose's and the references; its encoder); trains what is missing.
+
+    Args:
+        samples, hypotheses: of each image, as in `Model`.
+    """
+    encoder, train = trained_encoder(pipeline).model, prepared_data(pipeline)["train"]
+    features, model = train_features(pipeline, encoder, train), pose_model(pipeline)
+    references = reference_models(model.tokenizer, train, features)
+    return (*references, *di2pose_models(encoder, model, samples, hypotheses)), encoder
+
+
 def tested(pipeline):
-    """The `Tested` of a pipeline: Di2Pose and the baselines; trains what is missing."""
-    encoder, data = trained_encoder(pipeline).model, prepared_data(pipeline)
-    features = train_features(pipeline, encoder, data["train"])
-    model = pose_model(pipeline)
-    references = References(data["train"], features, encoder, model.tokenizer)
-    return protocols.Tested(pipeline.config, data, di2pose_contenders(encoder, model), references)
+    """The `Tested` of a pipeline."""
+    models, encoder = models_of(pipeline, protocols.SAMPLES, protocols.HYPOTHESES)
+    return protocols.Tested(pipeline.config, prepared_data(pipeline), encoder, models)

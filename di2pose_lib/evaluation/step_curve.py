@@ -6,14 +6,14 @@ lengths stands beside it; notebook 07 says whether that happens.
 """
 
 import pandas as pd
-import torch
 
 from di2pose_lib.base.metrics import MM_PER_M, mpjpe_mm, pa_mpjpe_mm
 from di2pose_lib.base.seeding import seed_for
 from di2pose_lib.base.skeleton import bone_lengths
 from di2pose_lib.encoder.training import encode_images
 from di2pose_lib.evaluation.estimators import MEAN, ONE_SAMPLE, PoseModel
-from di2pose_lib.evaluation.measure import DI2POSE
+from di2pose_lib.evaluation.models import DI2POSE
+from di2pose_lib.evaluation.pictures import spread_rows
 from di2pose_lib.evaluation.table import cluster_rows
 
 COUNTS = (1, 2, 4, 8, 16, 25, 50, 100)
@@ -54,7 +54,7 @@ def step_curve(model, encoder, data, seed):
     lines = []
     for split in SPLITS:
         dataset = data[split]
-        rows = torch.linspace(0, len(dataset) - 1, min(IMAGES, len(dataset))).round().long()
+        rows = spread_rows(dataset, IMAGES)
         features, pose = encode_images(encoder, dataset, rows), dataset.take("pose", rows)
         pose = pose.to(features.device)
         seeds = [seed_for(seed, "step curve", split, row) for row in rows.tolist()]

@@ -10,9 +10,9 @@ import torch
 from di2pose_lib.base.checks import check_tensor
 from di2pose_lib.base.metrics import joint_errors_mm
 from di2pose_lib.base.skeleton import JOINT_NAMES
-from di2pose_lib.evaluation.conditions import joint_rows
+from di2pose_lib.evaluation.pictures import joined
 
-SHARE = "visible share"  # the protocol of the rows by share; their level is the end of a bin
+SHARE = "visible share"  # the occlusion of the rows by share; their level is the end of a bin
 SHARES = (0.2, 0.4, 0.6, 0.8, 1.0)  # each bin begins where the one before ends
 SEEN, COVERED, OWN_BODY = "seen", "covered by the occluder", "behind the own body"
 METRIC = "mpjpe_mm"
@@ -33,56 +33,57 @@ def joint_kinds(visible, covered):
     return {SEEN: visible & ~covered, COVERED: visible & covered, OWN_BODY: ~visible & ~covered}
 
 
-def kind_rows(predictions, condition, kinds):
+def kind_rows(predictions, truth, kinds):
     """Rows of MPJPE by what hides a joint, over all joints but the pelvis, and for each.
 
-    The rows' `joints` are "covered by the occluder", "left wrist, covered by the occluder", …;
-    a joint that is so in fewer than `FEWEST` clusters has no row. The pelvis is 0 by definition.
+    The rows' `joints` are a kind, their `joint` is "left wrist" or its like; a joint that is so in
+    fewer than `FEWEST` clusters has no row. The pelvis is 0 by definition.
 
     Args:
-        predictions: `evaluation.Prediction`s of the condition's images.
-        condition: a `conditions.Condition`.
-        kinds: of `joint_kinds`, for the condition's images.
+        predictions: `Prediction`s for the images of a `Truth`.
+        truth: the `Truth`.
+        kinds: of `joint_kinds`, for its images.
     """
-    of_kinds, of_joints = {}, {}
-    for kind, mask in kinds.items():
-        of_kinds[kind] = mask.clone()
-        of_kinds[kind][:, 0] = False
+    errors, tables = _errors(predictions, truth), []
+    for columns, each in errors:
+        masks = {kind: mask.clone() for kind, mask in kinds.items()}
+        for mask in masks.values():
+            mask[:, 0] = False
+        tables.append(truth.joint_rows(each, masks, **columns))
     for joint, name in enumerate(JOINT_NAMES[1:], start=1):
         for kind, mask in kinds.items():
             only = torch.zeros_like(mask)
             only[:, joint] = mask[:, joint]
-            of_joints[f"{name}, {kind}"] = only
-    single = _rows(predictions, condition, of_joints)
-    return _rows(predictions, condition, of_kinds) + _enough(single)
+            for columns, each in errors:
+                rows = truth.joint_rows(each, {kind: only}, **columns, joint=name)
+                tables += [rows] if len(rows) >= FEWEST else []
+    return joined(tables)
 
 
-def share_rows(predictions, condition):
+def share_rows(predictions, truth):
     """Rows of MPJPE over all joints, by the share of them that the image shows.
 
-    A row's protocol is `SHARE`, its level the end of its bin: of (0.2, 0.4] it is 0.4, and 0 is in
+    A row's occlusion is `SHARE`, its level the end of its bin: of (0.2, 0.4] it is 0.4, and 0 is in
     the first. Bins with fewer than `FEWEST` clusters have no row. Arguments as in `kind_rows`.
     """
-    share = condition.visible.double().mean(dim=1)
+    share = truth.visible.double().mean(dim=1)
     ends = torch.tensor(SHARES, dtype=torch.float64)
-    bins = torch.searchsorted(ends, share.clamp_max(1.0) - 1e-9)
-    rows = []
+    bins, tables = torch.searchsorted(ends, share.clamp_max(1.0) - 1e-9), []
     for place, end in enumerate(SHARES):
-        of_bin = condition._replace(protocol=SHARE, level=end)
-        mask = (bins == place)[:, None].expand(condition.visible.shape)
-        rows += _enough(_rows(predictions, of_bin, {"all": mask}))
-    return rows
+        images = (bins == place).nonzero().flatten()
+        for columns, each in _errors(predictions, truth) if len(images) else ():
+            place_columns = {"occlusion": SHARE, "level": end}
+            rows = truth.rows(each.mean(dim=1)[images], images, **columns | place_columns)
+            tables += [rows] if len(rows) >= FEWEST else []
+    return joined(tables)
 
 
-def _enough(rows):
-    return [row for row in rows if len(row["clusters"]["names"]) >= FEWEST]
-
-
-def _rows(predictions, condition, masks):
+def _errors(predictions, truth):
+    """[(columns, MPJPE of each joint (n, J), mm)]."""
     return [
-        row
-        for method, estimator, pose in predictions
-        for row in joint_rows(
-            condition, method, estimator, METRIC, joint_errors_mm(pose, condition.pose), masks
+        (
+            {"method": method, "estimator": estimator, "metric": METRIC},
+            joint_errors_mm(pose, truth.pose),
         )
+        for method, estimator, pose in predictions
     ]

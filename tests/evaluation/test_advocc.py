@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from attack_toys import SIZE, ToyPredictor, WhiteTextures, toy_joints, toy_pose
+from attack_toys import SIZE, ToyModel, WhiteTextures, toy_joints, toy_pose
 
 from di2pose_lib.base.metrics import mpjpe_mm
 from di2pose_lib.data.textures import open_textures
@@ -37,8 +37,8 @@ def joints_at(**places):
 
 def make(place=(20, 30), joints=None, noise=0.0, textures=None, grid=GRID, **counts):
     target = Target(3, BLACK, POSE, toy_joints() if joints is None else joints)
-    predictor = ToyPredictor(POSE, place, noise)
-    return Attack(predictor, textures or WhiteTextures(), grid, seed=1, **counts), target
+    model = ToyModel(POSE, place, noise)
+    return Attack(model, textures or WhiteTextures(), grid, seed=1, **counts), target
 
 
 def restricted_procrustes_mm(predicted, truth, kept):
@@ -60,7 +60,7 @@ class Wrong:
 
 def test_errors_are_means_over_the_joints_that_the_patch_leaves_and_so_is_the_fit():
     attack, target = make()
-    attack.predictor = Wrong()
+    attack.model = Wrong()
     positions = [0, 25, 170, 333, 559]
     found = attack.position_errors(target, positions)
     for row, position in zip(found, positions, strict=True):
@@ -127,12 +127,12 @@ def test_the_planted_worst_position_is_found(search):
 def test_the_worst_case_is_the_maximum_of_a_loop_over_positions_and_draws():
     grid = patch_grid(80, SIZE)
     attack, target = make(draws=2, textures=open_textures(None, 64), grid=grid)
-    attack.predictor = Wrong()
+    attack.model = Wrong()
     record = attack.attack(target, full_search)
     best = dict.fromkeys(METRICS, (-1.0, None))
     for position in range(grid.num_positions):
         draws = [attack.draw(3, position, draw) for draw in range(2)]
-        errors = drawn_errors(attack.predictor, attack.textures, target, draws).tolist()
+        errors = drawn_errors(attack.model, attack.textures, target, draws).tolist()
         for column, metric in enumerate(METRICS):
             mean = (errors[0][column] + errors[1][column]) / 2
             best[metric] = max(best[metric], (mean, position))
@@ -158,7 +158,7 @@ class TwoPlaces:
 
 def test_each_metric_has_its_own_worst_position():
     attack, target = make(joints=joints_at())
-    attack.predictor = TwoPlaces()
+    attack.model = TwoPlaces()
     worst = attack.attack(target, full_search)["worst"]
     for metric, (x, y) in {"mpjpe_mm": (8, 12), "pa_mpjpe_mm": (40, 50)}.items():
         top, left = GRID.corner(worst[metric]["position"])
@@ -172,7 +172,7 @@ def test_a_stored_worst_case_rebuilds_its_picture_and_error_to_the_bit():
     assert record["image_sha256"] == target.digest
     for metric in METRICS:
         worst = record["worst"][metric]
-        again = ToyPredictor(POSE, (20, 30), noise=30.0)
+        again = ToyModel(POSE, (20, 30), noise=30.0)
         images, errors = replay(again, open_textures(None, 64), target, record, metric)
         assert errors == worst["draws_mm"]
         for number, (image, draw) in enumerate(zip(images, worst["draws"], strict=True)):
@@ -183,17 +183,17 @@ def test_a_stored_worst_case_rebuilds_its_picture_and_error_to_the_bit():
         assert worst["error_mm"] == pytest.approx(sum(errors) / 3)
 
 
-def test_replaying_with_another_predictor_is_a_transfer_attack():
+def test_replaying_with_another_model_is_a_transfer_attack():
     attack, target = make(place=(24, 35), joints=joints_at())
     record = attack.attack(target, full_search)
-    _, errors = replay(ToyPredictor(POSE, (5, 5)), attack.textures, target, record, "mpjpe_mm")
+    _, errors = replay(ToyModel(POSE, (5, 5)), attack.textures, target, record, "mpjpe_mm")
     assert errors == [0.0]  # its place is not covered
 
 
-def test_draws_depend_on_image_position_and_number_and_on_no_predictor_or_search():
+def test_draws_depend_on_image_position_and_number_and_on_no_model_or_search():
     attack, _ = make(textures=open_textures(None, 64))
     other, _ = make(textures=open_textures(None, 64), draws=4)
-    other.predictor = Wrong()
+    other.model = Wrong()
     assert attack.draw(3, 7, 0) == other.draw(3, 7, 0)
     draws = [attack.draw(*keys) for keys in [(3, 7, 0), (4, 7, 0), (3, 8, 0), (3, 7, 1)]]
     assert len({draw["seed"] for draw in draws}) == 4
@@ -218,8 +218,8 @@ def test_the_bias_of_a_maximum_shows_and_more_draws_make_it_smaller():
 def test_the_clean_error_counts_the_joints_in_the_image():
     joints = joints_at(j3=(100.0, 5.0))
     attack, target = make(joints=joints)
-    attack.predictor = Wrong()
-    errors = clean_errors(attack.predictor, target, [11, 12])
+    attack.model = Wrong()
+    errors = clean_errors(attack.model, target, [11, 12])
     for row, seed in zip(errors, [11, 12], strict=True):
         mask = torch.ones(1, 17, dtype=torch.bool)
         mask[0, 3] = False
@@ -233,9 +233,9 @@ def test_what_is_predicted_at_once_is_bounded_and_changes_nothing(monkeypatch):
     sizes = []
     real = advocc.predicted
 
-    def noted(predictor, images, seeds, num_hypotheses):
+    def noted(predict, images, seeds, num_hypotheses, takes):
         sizes.append(len(images))
-        return real(predictor, images, seeds, num_hypotheses)
+        return real(predict, images, seeds, num_hypotheses, takes)
 
     monkeypatch.setattr(advocc, "predicted", noted)
     monkeypatch.setattr(advocc, "PICTURES_AT_ONCE", 10)
@@ -253,4 +253,4 @@ def test_bad_input_is_refused_in_one_sentence():
         attack.attack(small, full_search)
     record, other = attack.attack(target, coarse_to_fine), target._replace(image=BLACK + 1)
     with pytest.raises(ValueError, match="`target` must be image 3 as it was attacked; got"):
-        replay(attack.predictor, attack.textures, other, record, "mpjpe_mm")
+        replay(attack.model, attack.textures, other, record, "mpjpe_mm")

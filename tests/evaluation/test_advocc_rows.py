@@ -1,24 +1,12 @@
 """Rows of AdvOcc: means by hand, and what the coarse search loses."""
 
-import json
-
 import pytest
 import torch
 from attack_toys import SIZE
-from small import make_split
+from small import make_split, measured, small_config
 
 from di2pose_lib.evaluation.advocc import METRICS
-from di2pose_lib.evaluation.advocc_rows import (
-    ADVOCC,
-    BIAS,
-    FRESH,
-    LOST,
-    SAME,
-    SPARED,
-    advocc_rows,
-    advocc_values,
-    agreement_rows,
-)
+from di2pose_lib.evaluation.advocc_rows import advocc_rows, agreement_rows
 from di2pose_lib.evaluation.patch_grid import patch_grid
 
 GRID = patch_grid(80, SIZE)
@@ -44,24 +32,16 @@ def records_by_hand():
 
 
 def test_rows_are_means_and_name_the_joints_that_count(dataset):
-    values = advocc_values(records_by_hand(), "mpjpe_mm")
-    assert values[BIAS].tolist() == [1.0, 2.0, 3.0]
-    rows = advocc_rows(records_by_hand(), dataset, GRID, ADVOCC, "toy", "point", 200, 0)
-    assert json.loads(json.dumps(rows)) == rows
-    assert len(rows) == 2 * 4
-    found = {(row["level"], row["metric"]): row for row in rows}
-    name = "pa_mpjpe_mm"
-    wanted = {
-        (0, name): 20.0,
-        (80, name): 202.0,
-        (80, f"{name}, {FRESH}"): 200.0,
-        (80, f"{name}, {BIAS}"): 2.0,
-    }
-    assert {key: found[key]["mean"] for key in wanted} == wanted
-    for row in rows:
-        assert row["protocol"] == "advocc" and row["n"] == 3 and row["method"] == "toy"
-        assert row["joints"] == ("in the image" if row["level"] == 0 else "outside the patch")
-        assert row["ci95_low"] <= row["mean"] <= row["ci95_high"]
+    rows = advocc_rows(records_by_hand(), dataset, small_config(), GRID, "toy", "point")
+    assert set(rows.metric) == set(METRICS) and set(rows.method) == {"toy"}
+    clean, patched = rows[rows.occlusion == "clean"], rows[rows.occlusion == "worst patch"]
+    assert len(clean) + len(patched) == len(rows)
+    assert set(clean.joints) == {"in the image"} and set(clean.level) == {0.0}
+    assert set(patched.joints) == {"outside the patch"} and set(patched.level) == {80.0}
+    name = {"metric": "pa_mpjpe_mm"}
+    assert measured(clean, **name) == (20.0, 3)
+    assert measured(patched, **name, setting="place found") == (202.0, 3)
+    assert measured(patched, **name, setting="fresh textures") == (200.0, 3)
 
 
 def test_what_the_coarse_search_loses_is_a_row_for_each_metric(dataset):
@@ -75,14 +55,12 @@ def test_what_the_coarse_search_loses_is_a_row_for_each_metric(dataset):
         {"image": image, "errors_mm": {"mpjpe_mm": table, "pa_mpjpe_mm": tables[0]}}
         for image, table in zip((0, 3), tables, strict=True)
     ]
-    rows = agreement_rows(records, dataset, GRID, "toy", "point", 50, 1)
-    found = {row["metric"]: row["mean"] for row in rows}
-    assert found.keys() == {
-        *(f"{metric}, {name}" for metric in METRICS for name in (SAME, LOST)), SPARED
-    }  # fmt: skip
-    assert found[f"mpjpe_mm, {SAME}"] == 50 and found[f"pa_mpjpe_mm, {SAME}"] == 100
-    assert found[f"mpjpe_mm, {LOST}"] == pytest.approx((0 + 1.0) / 2)
-    assert found[f"pa_mpjpe_mm, {LOST}"] == 0
-    assert 0 < found[SPARED] < 100
-    assert all(row["ci95_low"] <= row["mean"] <= row["ci95_high"] for row in rows)
-    assert all(row["clusters"]["counts"] for row in rows)
+    rows = agreement_rows(records, dataset, small_config(), GRID, "toy", "point")
+    numbers = {key: measured(part) for key, part in rows.groupby(["setting", "metric"])}
+    assert all(count == 2 for _, count in numbers.values())
+    assert numbers["mpjpe_mm", "same_place_percent"][0] == 50
+    assert numbers["pa_mpjpe_mm", "same_place_percent"][0] == 100
+    assert numbers["mpjpe_mm", "lost_mm"][0] == pytest.approx((0 + 1.0) / 2)
+    assert numbers["pa_mpjpe_mm", "lost_mm"][0] == 0
+    assert 0 < numbers["", "spared_percent"][0] < 100 and len(numbers) == 5
+    assert set(rows.joints) == {"outside the patch"} and set(rows.level) == {80.0}

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from small import make_split, tokenizer_sizes
+from small import make_split, measured, small_config, tokenizer_sizes
 
 from di2pose_lib.base.config import EncoderConfig
 from di2pose_lib.base.skeleton import JOINT_NAMES
@@ -15,14 +15,14 @@ from di2pose_lib.evaluation.inpainting import (
     CASES,
     INPAINTED,
     SAMPLE,
-    TOKENIZER,
-    WORSE_THAN_SAMPLE,
-    WORSE_THAN_TOKENIZER,
     Inpainted,
     image_errors,
     inpainted,
     inpainting_rows,
 )
+from di2pose_lib.evaluation.intervals import difference, interval
+from di2pose_lib.evaluation.models import DI2POSE, RECONSTRUCTION, TOKENIZER
+from di2pose_lib.evaluation.pictures import SPLITS
 from di2pose_lib.tokens.tokenizer import PoseTokenizer
 
 SIZE = (16, 16)  # of the images: 4 patches
@@ -48,7 +48,7 @@ def by_hand(tmp_path):
     given[0, 1], given[0, 2], given[0, 3:] = 10.0, 20.0, 60.0
     given[1, 1:16], given[1, 16] = 30.0, 90.0
     rebuilt[:, 1:] = 5.0
-    named = {SAMPLE: sample, INPAINTED: given, TOKENIZER: rebuilt}
+    named = {SAMPLE: sample, INPAINTED: given, RECONSTRUCTION: rebuilt}
     poses = {name: off(truth, millimetres) for name, millimetres in named.items()}
     return dataset, Inpainted(truth, known, poses, rows)
 
@@ -59,23 +59,25 @@ def test_errors_of_an_image_are_means_over_its_known_or_unknown_joints(by_hand):
     assert known[INPAINTED].tolist() == pytest.approx([15, 30], abs=1e-3)
     assert unknown[INPAINTED].tolist() == pytest.approx([60, 90], abs=1e-3)
     assert known[SAMPLE].tolist() == pytest.approx([100, 80], abs=1e-3)
-    assert unknown[TOKENIZER].tolist() == pytest.approx([5, 5], abs=1e-3)
+    assert unknown[RECONSTRUCTION].tolist() == pytest.approx([5, 5], abs=1e-3)
 
 
-def test_rows_hold_the_means_and_the_differences_image_by_image(by_hand):
-    dataset, found = by_hand
-    rows = inpainting_rows("both legs", found, dataset, 200, seed=0)
-    means = {(row["joints"], row["estimator"]): row["mean"] for row in rows}
-    assert len(means) == len(rows) == 8
-    assert means["known", INPAINTED] == pytest.approx(22.5, abs=1e-3)
-    assert means["known", WORSE_THAN_TOKENIZER] == pytest.approx(17.5, abs=1e-3)
-    assert means["unknown", WORSE_THAN_SAMPLE] == pytest.approx((-40 + 10) / 2, abs=1e-3)
-    for row in rows:
-        assert row["protocol"] == "both legs known" and row["n"] == 2
-        assert row["ci95_low"] <= row["mean"] <= row["ci95_high"]
-    worse = next(row for row in rows if row["estimator"] == WORSE_THAN_SAMPLE)
-    # two recordings: what is resampled
-    assert (worse["ci95_low"], worse["ci95_high"]) == pytest.approx((-40, 10), abs=1e-3)
+def test_rows_hold_the_means_of_known_and_unknown_joints(by_hand):
+    dataset, given = by_hand
+    rows = inpainting_rows("both legs", given, {"test": dataset}, small_config())
+    assert measured(rows, joints="known", estimator=INPAINTED) == (near(22.5), 2)
+    assert measured(rows, joints="unknown", estimator=SAMPLE) == (near(90), 2)
+    assert measured(rows, joints="known", method=TOKENIZER) == (near(5), 2)
+    assert set(rows.setting) == {"both legs known"} and set(rows.method) == {DI2POSE, TOKENIZER}
+    assert rows.cluster.nunique() == 2  # recordings
+    sample, inpainted = (rows[rows.estimator == name] for name in (SAMPLE, INPAINTED))
+    change = interval(difference(inpainted, sample, on=["joints"]).query("joints == 'unknown'"))
+    assert change[:3] == pytest.approx(((-40 + 10) / 2, -40, 10), abs=1e-3)
+
+
+def near(value):
+    """Of poses in float32."""
+    return pytest.approx(value, abs=1e-3)
 
 
 @pytest.fixture
@@ -117,7 +119,7 @@ def test_legs_or_what_an_image_shows_are_known(networks):
     assert found.rows.tolist() == [1, 2], "some joint known, some joint not"
     assert torch.equal(found.known, networks[2]["test_occluded"].take("visible", found.rows))
     assert torch.equal(found.truth, networks[2]["test_occluded"].take("pose", found.rows))
-    assert set(found.poses) == {SAMPLE, INPAINTED, TOKENIZER}
+    assert set(found.poses) == {SAMPLE, INPAINTED, RECONSTRUCTION}
     for pose in found.poses.values():
         assert pose.shape == (2, 17, 3)
 
@@ -135,4 +137,4 @@ def test_an_image_has_the_same_draws_whatever_other_images_there_are(networks, m
 
 
 def test_the_cases_are_of_the_splits_that_are_evaluated():
-    assert set(CASES.values()) == {"test", "test_occluded"}
+    assert set(CASES.values()) == set(SPLITS)

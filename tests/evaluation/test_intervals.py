@@ -1,5 +1,6 @@
 """Means, differences and intervals: by hand, and the coverage that they promise."""
 
+import itertools
 import math
 import statistics
 
@@ -47,6 +48,93 @@ def test_the_mean_weighs_seeds_equally_and_images_within_a_seed():
 def test_one_seed_has_the_interval_of_its_clusters():
     assert interval(rows([0.0, 1.0])) == (0.5, 0.0, 1.0, 1)  # resamples: 0, ½ and 1
     assert interval(rows([5.0, 5.0], [5.0, 5.0])) == (5.0, 5.0, 5.0, 2)
+
+
+def bootstrap(values, clusters, num_samples, groups=None):
+    """`Interval` of one value an image, of a single seed."""
+    images = pd.DataFrame({"value": values, "cluster": clusters, "action": groups or 0})
+    parts = images.groupby(["cluster", "action"]).value.agg(["mean", "size"]).reset_index()
+    rows = parts.rename(columns={"mean": "value", "size": "n"}).assign(seed=0)
+    return interval(rows, "action", draws=(num_samples, "a test"))
+
+
+def statistic_by_hand(values, groups):
+    """Mean of the means of the groups that occur; one group: the plain mean."""
+    means = []
+    for name in sorted(set(groups)):
+        members = [v for v, g in zip(values, groups, strict=True) if g == name]
+        means.append(sum(members) / len(members))
+    return sum(means) / len(means)
+
+
+def every_resample(values, clusters, groups):
+    """Statistics of all n^n ordered draws of n clusters, sorted."""
+    names = sorted(set(clusters))
+    each = []
+    for drawn in itertools.product(names, repeat=len(names)):
+        rows = [i for name in drawn for i, c in enumerate(clusters) if c == name]
+        each.append(statistic_by_hand([values[i] for i in rows], [groups[i] for i in rows]))
+    return sorted(each)
+
+
+def percentile_of(ordered, share):
+    """The value at `share` of the exact distribution, and the shares over which it reaches."""
+    value = ordered[int(share * len(ordered))]
+    below = sum(s < value - 1e-12 for s in ordered) / len(ordered)
+    up_to = sum(s <= value + 1e-12 for s in ordered) / len(ordered)
+    return value, below, up_to
+
+
+CASES = {
+    "two clusters": ([1, 2, 3, 10], [0, 0, 0, 1], [0] * 4),
+    "three clusters": ([1, 2, 6, 9, 9, 3], [0, 0, 1, 2, 2, 2], [0] * 6),
+    "four clusters": ([0, 1, 3, 10], [0, 1, 2, 3], [0] * 4),
+    "two clusters, two groups": ([1, 2, 3, 10, 20], [0, 0, 1, 1, 1], [0, 1, 0, 1, 1]),
+    "three clusters, groups that a resample may lack": (
+        [1, 2, 5, 9, 4, 30],
+        [4, 4, 7, 7, 9, 9],
+        [0, 0, 0, 5, 5, 8],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_the_interval_is_that_of_all_resamples(case):
+    values, clusters, groups = case
+    every = every_resample(values, clusters, groups)
+    low, below, up_to = percentile_of(every, 0.025)
+    assert below + 0.004 < 0.025 < up_to - 0.004, "2.5 % must lie well inside one step"
+    high, below, up_to = percentile_of(every, 0.975)
+    assert below + 0.004 < 0.975 < up_to - 0.004, "97.5 % must lie well inside one step"
+    one = bootstrap(values, clusters, 40000, groups)
+    assert one.low == pytest.approx(low)
+    assert one.high == pytest.approx(high)
+    assert one.mean == pytest.approx(statistic_by_hand(values, groups))
+
+
+def binomial_at_most(count, trials, chance):
+    return sum(
+        math.comb(trials, k) * chance**k * (1 - chance) ** (trials - k) for k in range(count + 1)
+    )
+
+
+@pytest.mark.parametrize(
+    ("ones", "of", "low", "beyond"),
+    [
+        (9, 27, 4, 0.03),  # four ones or fewer: 2.75 %, so that 3 % would be at five
+        (5, 18, 2, 0.02),  # one or none: 2.26 %, so that 2 % would be at one
+    ],
+)
+def test_the_interval_ends_at_two_and_a_half_percent_on_either_side(ones, of, low, beyond):
+    """Of zeros and ones, one a cluster, a resample's ones are binomial."""
+    below, up_to = (binomial_at_most(k, of, ones / of) for k in (low - 1, low))
+    assert below + 0.002 < 0.025 < up_to - 0.002
+    assert not below < beyond < up_to, "a neighbouring share would give the same end"
+    clusters = list(range(of))
+    few = bootstrap([1] * ones + [0] * (of - ones), clusters, 100_000)
+    assert few.low == pytest.approx(low / of)
+    many = bootstrap([0] * ones + [1] * (of - ones), clusters, 100_000)
+    assert many.high == pytest.approx(1 - low / of)
 
 
 @pytest.mark.parametrize("shared", [False, True])

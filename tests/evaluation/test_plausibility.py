@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from small import make_split
+from small import make_split, measured, small_config
 
 from di2pose_lib.base.skeleton import BONES, FLIP, JOINT_NAMES
 from di2pose_lib.data import bodies
-from di2pose_lib.evaluation.conditions import condition_of
-from di2pose_lib.evaluation.measure import Prediction
+from di2pose_lib.evaluation.models import Prediction
+from di2pose_lib.evaluation.pictures import truth_of
 from di2pose_lib.evaluation.plausibility import (
     GROUND_TRUTH,
     LEAST_BEND_DEG,
@@ -243,61 +243,57 @@ def test_noise_of_some_centimetres_makes_bodies_that_cannot_be():
 
 
 @pytest.fixture
-def condition(tmp_path):
-    """Four images of two recordings, one body; the left wrist is hidden in the first two."""
+def case(tmp_path):
+    """(truth, bones) of four images of two recordings, one body; the left wrist is hidden twice."""
     _, joints = random_postures(4)
     visible = torch.ones(4, 17, dtype=torch.bool)
     visible[:2, J["left wrist"]] = False
     poses = turned_to_a_camera(joints).float()
     dataset = make_split(tmp_path / "test", 4, pose=poses, visible=visible)
-    return condition_of(dataset, "clean", 0.0, 200, 0), own_bones(dataset)
+    return truth_of(dataset, small_config()), own_bones(dataset)
 
 
-def rows_of(condition, bones, *predictions):
-    rows = plausibility_rows(predictions, condition, bones)
-    found = {(row["method"], row["metric"], row["joints"]): row for row in rows}
-    assert len(found) == len(rows)
-    return found
-
-
-def test_ground_truth_has_its_own_rows_and_no_faults(condition):
-    found = rows_of(*condition)
-    assert {method for method, _, _ in found} == {GROUND_TRUTH}
-    assert {key[1:] for key in found} == {
+def test_ground_truth_has_its_own_rows_and_no_faults(case):
+    rows = plausibility_rows([], *case)
+    assert set(rows.method) == {GROUND_TRUTH} and set(rows.estimator) == {""}
+    assert set(zip(rows.metric, rows.joints, strict=True)) == {
         *((m, j) for m in ("bone_error_mm", "bone_error_percent") for j in ("all", "visible")),
         *((m, "occluded") for m in ("bone_error_mm", "bone_error_percent")),
         ("asymmetry_mm", "all"),
         ("limit_violations_percent", "all"),
         ("poses_beyond_limits_percent", "all"),
     }
-    assert all(row["mean"] < 1e-3 for row in found.values())
-    assert all(row["estimator"] == "" for row in found.values())
+    assert (rows.value < 1e-3).all()
 
 
-def test_rows_of_a_prediction_by_hand(condition):
-    truth, bones = condition
+def test_rows_of_a_prediction_by_hand(case):
+    truth, bones = case
     wrong = truth.pose.clone()
     elbow, wrist = wrong[0, J["left elbow"]], wrong[0, J["left wrist"]]
     wrong[0, J["left wrist"]] = elbow + 1.5 * (wrist - elbow)
     hip, knee = wrong[3, J["right hip"]], wrong[3, J["right knee"]]
     thigh = (knee - hip) / (knee - hip).norm()
     wrong[3, J["right ankle"]] = knee - thigh * bones[3, BONE["right ankle"]].float()  # folded
-    found = rows_of(truth, bones, Prediction("m", "one sample", wrong))
-    own = bones[0, BONE["left wrist"]].item() * 1000
-    assert found["m", "bone_error_mm", "all"]["mean"] == pytest.approx(own / 2 / 16 / 4, abs=1e-3)
-    assert found["m", "bone_error_percent", "all"]["mean"] == pytest.approx(50 / 16 / 4, abs=1e-3)
-    assert found["m", "bone_error_percent", "visible"]["mean"] == pytest.approx(0, abs=1e-3)
-    occluded = found["m", "bone_error_percent", "occluded"]
-    assert occluded["mean"] == pytest.approx(50 / 2, abs=1e-3) and occluded["n"] == 2
-    assert found["m", "asymmetry_mm", "all"]["mean"] == pytest.approx(own / 2 / 6 / 4, abs=1e-3)
-    violations = found["m", "limit_violations_percent", "all"]
-    assert violations["mean"] == pytest.approx(100 / 8 / 4)
-    assert found["m", "poses_beyond_limits_percent", "all"]["mean"] == pytest.approx(25)
-    assert found["m", "asymmetry_mm", "all"]["estimator"] == "one sample"
+    rows = plausibility_rows([Prediction("m", "one sample", wrong)], truth, bones)
+    rows = rows[rows.method == "m"]
+    assert set(rows.estimator) == {"one sample"}
+
+    def mean(metric, joints="all"):
+        return measured(rows, metric=metric, joints=joints)[0]
+
+    forearm = bones[0, BONE["left wrist"]].item() * 1000
+    assert mean("bone_error_mm") == pytest.approx(forearm / 2 / 16 / 4, abs=1e-3)
+    assert mean("bone_error_percent") == pytest.approx(50 / 16 / 4, abs=1e-3)
+    assert mean("bone_error_percent", "visible") == pytest.approx(0, abs=1e-3)
+    assert mean("bone_error_percent", "occluded") == pytest.approx(50 / 2, abs=1e-3)
+    assert measured(rows, metric="bone_error_percent", joints="occluded")[1] == 2
+    assert mean("asymmetry_mm") == pytest.approx(forearm / 2 / 6 / 4, abs=1e-3)
+    assert mean("limit_violations_percent") == pytest.approx(100 / 8 / 4)
+    assert mean("poses_beyond_limits_percent") == pytest.approx(25)
 
 
-def test_input_that_does_not_fit_is_refused(condition):
-    truth, bones = condition
+def test_input_that_does_not_fit_is_refused(case):
+    truth, bones = case
     with pytest.raises(ValueError, match="`predictions` must have shape"):
         plausibility_rows([Prediction("m", "e", truth.pose[:2])], truth, bones)
     with pytest.raises(ValueError, match=r"`bones` must have shape \(4, 16\); got \(3, 16\)"):

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from attack_toys import SIZE, ToyPredictor, toy_joints, toy_pose
+from attack_toys import SIZE, ToyModel, toy_joints, toy_pose
 from small import make_split
 
 from di2pose_lib.data.textures import open_textures
@@ -31,8 +31,8 @@ def dataset(tmp_path):
 
 
 def attack(seed=5, **counts):
-    predictor = ToyPredictor(POSE, (20, 30), noise=20.0)
-    return Attack(predictor, open_textures(None, 64), GRID, seed, **counts)
+    model = ToyModel(POSE, (20, 30), noise=20.0)
+    return Attack(model, open_textures(None, 64), GRID, seed, **counts)
 
 
 def files(folder):
@@ -68,7 +68,7 @@ def test_records_come_in_the_order_of_the_rows_and_replay_to_the_bit(dataset, tm
         for metric in METRICS:
             worst, one = record["worst"][metric], target(dataset, record["image"])
             again = attack(draws=2)
-            _, errors = replay(again.predictor, again.textures, one, record, metric)
+            _, errors = replay(again.model, again.textures, one, record, metric)
             assert errors == worst["draws_mm"]
             assert record["image_sha256"] == one.digest
 
@@ -121,11 +121,11 @@ def test_the_cost_counts_the_passes_of_a_run_or_more(dataset, tmp_path, monkeypa
     cost = expected_cost(one, dataset, 2, search)
     assert cost.seconds == pytest.approx(cost.passes * cost.seconds_per_pass)
     assert cost.seconds_per_pass > 0
-    one.predictor.num_predicted = 0
+    one.model.num_predicted = 0
     run(one, dataset, [0, 1], search, tmp_path / "run", IDENTITY)
-    assert one.predictor.num_predicted <= cost.passes
+    assert one.model.num_predicted <= cost.passes
     if search == FULL:
-        assert one.predictor.num_predicted == cost.passes
+        assert one.model.num_predicted == cost.passes
 
 
 def test_bad_input_is_refused_in_one_sentence(dataset, tmp_path):

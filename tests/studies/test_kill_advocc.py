@@ -12,7 +12,7 @@ import time
 
 import pytest
 import torch
-from attack_toys import SIZE, ToyPredictor, toy_joints, toy_pose
+from attack_toys import SIZE, ToyModel, toy_joints, toy_pose
 from small import make_split
 
 from di2pose_lib.data.dataset import PoseDataset
@@ -29,7 +29,7 @@ PATIENCE = 60  # seconds
 PREDICTING, WRITING = "in the midst of an image", "with half a file written"
 
 
-class Stopping(ToyPredictor):
+class Stopping(ToyModel):
     """Calls `stop` at the second batch of pictures after `armed` was set."""
 
     armed, batches, stop = False, 0, None
@@ -41,16 +41,16 @@ class Stopping(ToyPredictor):
         return super().predict(images, generator, num_hypotheses)
 
 
-def attacked(predictor, split, folder):
+def attacked(model, split, folder):
     grid = patch_grid(80, SIZE)
-    attack = Attack(predictor, open_textures(None, SIZE[0]), grid, 5, draws=2, fresh_draws=1)
+    attack = Attack(model, open_textures(None, SIZE[0]), grid, 5, draws=2, fresh_draws=1)
     return run(attack, PoseDataset(split), ROWS, COARSE_TO_FINE, folder, {"model": "toy"})
 
 
 def attack_until_killed(split, folder, point, reached):
     """Attack the images; at the point make the file `reached`, and wait for good."""
     torch.set_num_threads(1)
-    predictor, rename = Stopping(POSE, (20, 30), noise=20.0), os.replace
+    model, rename = Stopping(POSE, (20, 30), noise=20.0), os.replace
 
     def stop():
         reached.touch()
@@ -61,10 +61,10 @@ def attack_until_killed(split, folder, point, reached):
             os.truncate(source, os.path.getsize(source) // 2)
             stop()
         rename(source, target, **options)
-        predictor.armed = point == PREDICTING and {p.name for p in folder.iterdir()} >= FINISHED
+        model.armed = point == PREDICTING and {p.name for p in folder.iterdir()} >= FINISHED
 
-    os.replace, predictor.stop = watched, stop
-    attacked(predictor, split, folder)
+    os.replace, model.stop = watched, stop
+    attacked(model, split, folder)
 
 
 def files(folder):
@@ -94,9 +94,9 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bytes(process, tmp_path, poin
     count = max(ROWS) + 1
     joints = torch.stack([toy_joints(seed) for seed in range(count)])
     make_split(split, count, size=SIZE, pose=POSE.repeat(count, 1, 1), joints_2d=joints)
-    predictor = ToyPredictor(POSE, (20, 30), noise=20.0)
-    whole = attacked(predictor, split, tmp_path / "whole")
-    num_whole = predictor.num_predicted
+    model = ToyModel(POSE, (20, 30), noise=20.0)
+    whole = attacked(model, split, tmp_path / "whole")
+    num_whole = model.num_predicted
 
     child = process(target=attack_until_killed, args=(split, folder, point, reached))
     child.start()
@@ -111,7 +111,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bytes(process, tmp_path, poin
     assert set(left) - set(unfinished) == FINISHED | {"lock"}
     assert len(unfinished) == (point == WRITING)
 
-    predictor.num_predicted = 0
-    assert attacked(predictor, split, folder) == whole
-    assert 0 < predictor.num_predicted < num_whole, "finished images must not be attacked again"
+    model.num_predicted = 0
+    assert attacked(model, split, folder) == whole
+    assert 0 < model.num_predicted < num_whole, "finished images must not be attacked again"
     assert files(folder) == files(tmp_path / "whole")
