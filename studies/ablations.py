@@ -395,7 +395,6 @@ def run_values(config, kind, design=None):
     disk when, and how an interval is drawn, changes no error.
     """
     values = to_dict(config)
-    del values["evaluation"]["bootstrap_samples"]
     for section in ("encoder", "tokenizer", "diffusion"):
         del values[section]["optimizer"]["checkpoint_every"]
     if kind == TOKENIZER:

@@ -24,13 +24,14 @@ from di2pose_lib.diffusion.stage import trained_denoiser
 from di2pose_lib.encoder.stage import trained_encoder
 from di2pose_lib.evaluation.intervals import student
 from di2pose_lib.evaluation.stage import evaluated
+from di2pose_lib.evaluation.table import read_table
 from di2pose_lib.tokens.stage import trained_tokenizer
 from studies import ablations
 
 PROGRAM = "python -m studies.reproduction"
 PARAMS = "params.yaml"
 NUM_SEEDS = 3
-SUMMARY, ROWS = "evaluation_summary.json", "evaluation.json"
+SUMMARY, ROWS = "evaluation_summary.json", "evaluation.csv.gz"
 ROUNDING_MM = 0.05  # what no seed moves (the mean pose) moves elsewhere by rounding alone
 REPRODUCED, DIFFERS = "reproduced", "differs by more than seeds do"
 STEPS = (
@@ -97,7 +98,7 @@ def show(config, results):
     record = read_json(path)
     if record["parameters"] != parameters(config):
         return "The parameters are not those of the committed errors: nothing to compare with."
-    errors, here = read_json(results / SUMMARY), read_json(results / ROWS)[0]
+    errors, here = read_json(results / SUMMARY), read_table(results / ROWS).iloc[0]
     seeds = record["errors"]
     rows = table(list(seeds.values()), seeds[str(config.seed)], errors)
     width = max(len(row[0]) for row in rows)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from attack_toys import SIZE, ToyPredictor, WhiteTextures, toy_joints, toy_pose
+from attack_toys import SIZE, ToyModel, WhiteTextures, toy_joints, toy_pose
 
 from di2pose_lib.diffusion import OccludeReplaceSchedule, diffusion_loss, q_sample
 from di2pose_lib.evaluation.advocc import Attack, Target
@@ -118,7 +118,7 @@ def test_both_searches_attack_the_same_images_in_turns(benchmark):
             order.append((target.number, FULL if asked == grid.num_positions else COARSE_TO_FINE))
             return record
 
-    attack = Noting(ToyPredictor(pose, (20, 30), noise=20.0), WhiteTextures(), grid, seed=5)
+    attack = Noting(ToyModel(pose, (20, 30), noise=20.0), WhiteTextures(), grid, seed=5)
     targets = [
         Target(n, torch.zeros(3, *SIZE, dtype=torch.uint8), pose, toy_joints(n)) for n in range(3)
     ]

@@ -99,9 +99,7 @@ def tiny(precision):
         values[section]["optimizer"].update(
             epochs=1.0, batch_size=4, warmup_steps=1, checkpoint_every=2, ema_decay=0.9
         )
-    values["evaluation"].update(
-        num_hypotheses=2, num_inference_steps=3, batch_size=3, bootstrap_samples=3
-    )
+    values["evaluation"].update(num_hypotheses=2, num_inference_steps=3, batch_size=3)
     return config_from_dict(values, source="test")
 
 

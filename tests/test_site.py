@@ -77,7 +77,7 @@ def checkout(folder, notebooks):
         shutil.copy(ROOT / name, folder / name)
     results = folder / "results" / "lesson" / "synthetic"
     results.mkdir(parents=True)
-    for name in ("pose_tokenizer.json", "evaluation.json", "pose_tokenizer_history.csv"):
+    for name in ("pose_tokenizer.json", "evaluation_summary.json", "pose_tokenizer_history.csv"):
         shutil.copy(ROOT / "results" / "lesson" / "synthetic" / name, results)
     shutil.copy(ROOT / "results" / "ledger.csv", folder / "results")
     return folder

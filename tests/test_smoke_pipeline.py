@@ -16,6 +16,7 @@ from other_machine import OTHER_MACHINE
 from working_tree import copy_to
 
 from di2pose_lib.base.machine import cpu_model
+from di2pose_lib.evaluation.table import read_table
 
 SMOKE = ("dvc", "repro", "--glob", "pipelines/dvc.yaml:*@smoke")
 pytestmark = pytest.mark.slow
@@ -60,10 +61,10 @@ def test_the_smoke_pipeline_runs_and_a_forced_second_run_gives_the_same_bytes(co
     notebooks = sorted(path.name for path in (copy / "notebooks").glob("*.ipynb"))
     on_demand = ("07_ablations.ipynb", "99_claims.ipynb")  # of studies/dvc.yaml
     assert reports == [name for name in notebooks if name not in on_demand]
-    rows = json.loads((copy / "results/smoke/synthetic/evaluation.json").read_text())
-    assert {(row["data"], row["scale"]) for row in rows} == {("synthetic", "smoke")}
-    assert {row["occlusion"] for row in rows} == {"clean", "occluders"}
-    assert {(row["cpu"], row["threads"]) for row in rows} == {(cpu_model(), 1)}
+    rows = read_table(copy / "results/smoke/synthetic/evaluation.csv.gz")
+    assert set(zip(rows.source, rows.scale, strict=True)) == {("synthetic", "smoke")}
+    assert set(rows.occlusion) == {"clean", "occluders"}
+    assert set(zip(rows.cpu, rows.threads, strict=True)) == {(cpu_model(), "1")}
     kept = [path for path in (copy / "checkpoints").rglob("*.pt")]
     assert kept == [], "a finished stage removes its checkpoints"
     status = run(copy, "git", "status", "--porcelain")

@@ -240,7 +240,6 @@ class EvaluationConfig:
     step_spacing: Literal["uniform", "cosine"]
     step_order: Literal["random", "confidence"]  # which tokens leave Occ first
     batch_size: Positive[int]  # images
-    bootstrap_samples: Positive[int]
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,6 @@ from di2pose_lib.evaluation.pictures import CLEAN, SPLITS, joined
 EXCHANGED = "images shuffled"
 SHUFFLED = f"{DI2POSE}, {EXCHANGED}"
 
-# Test actions of motion capture of which training holds many trials; dance, of which it holds
-# few, is reported apart.
-SEEN_ACTIONS = ("walk", "run", "jump")
-
 
 def predict(models, encoder, pictures, seed_of, at_once, closely=False, few=None):
     """What models make of pictures.

@@ -210,16 +210,6 @@ def sweep_figure(lines, title, x, y="MPJPE, mm"):
     return style(figure, title, x, y, NARROW, 480, **BELOW)
 
 
-def row_interval(row):
-    """(mean, low, high) of a row of evaluation.json, for `interval_bars`."""
-    return row["mean"], row["ci95_low"], row["ci95_high"]
-
-
-def shown_interval(row):
-    """A row of evaluation.json as text: "101.2 [95.0, 107.9]"."""
-    return "{:.1f} [{:.1f}, {:.1f}]".format(*row_interval(row))
-
-
 def markdown_table(columns, rows):
     """A Markdown table; the first column is flush left, the others right.
 

@@ -98,11 +98,6 @@ def test_the_first_category_stands_at_the_top():
     assert figure.layout.yaxis.autorange == "reversed"
 
 
-def test_a_row_is_shown_with_its_interval():
-    row = {"mean": 101.24, "ci95_low": 95.0, "ci95_high": 107.87}
-    assert figures.shown_interval(row) == "101.2 [95.0, 107.9]"
-
-
 def test_markdown_table_by_hand():
     table = figures.markdown_table(["method", "mm"], [["a|b", 1.25], ["c", "2"]])
     assert table == "| method | mm |\n| :-- | --: |\n| a\\|b | 1.2 |\n| c | 2 |"

@@ -30,7 +30,6 @@ TINY = {
     "diffusion.optimizer.warmup_steps": 1,
     "evaluation.num_hypotheses": 2,
     "evaluation.num_inference_steps": 2,
-    "evaluation.bootstrap_samples": 10,
 }
 TABLE = ablations.Table(
     "toy",

@@ -7,8 +7,8 @@ from small import make_split
 
 from di2pose_lib.data.textures import open_textures
 from di2pose_lib.evaluation.advocc import METRICS, Attack, replay, target
-from di2pose_lib.evaluation.advocc_rows import error_table, search_agreement
-from di2pose_lib.evaluation.advocc_search import COARSE_TO_FINE, FULL, coarse_to_fine
+from di2pose_lib.evaluation.advocc_rows import error_table
+from di2pose_lib.evaluation.advocc_search import COARSE_TO_FINE, FULL, agreement, coarse_to_fine
 from di2pose_lib.evaluation.patch_grid import patch_grid
 from studies import advocc_runs
 from studies.advocc_runs import expected_cost, run
@@ -96,7 +96,8 @@ def test_a_folder_of_another_run_is_refused(dataset, tmp_path):
 def test_the_agreement_is_that_of_a_coarse_run_beside_a_full_one(dataset, tmp_path):
     full = run(attack(), dataset, range(4), FULL, tmp_path / "full", IDENTITY)
     coarse = run(attack(), dataset, range(4), COARSE_TO_FINE, tmp_path / "coarse", IDENTITY)
-    for metric, found in search_agreement(full, GRID).items():
+    tables = torch.stack([error_table(record) for record in full])
+    for metric, found in zip(METRICS, agreement(tables, GRID), strict=True):
         pairs = [
             (f["worst"][metric], c["worst"][metric]) for f, c in zip(full, coarse, strict=True)
         ]
