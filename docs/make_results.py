@@ -103,7 +103,7 @@ def besides():
 
 def _known_joints():
     each = []
-    for case in map(inpainting.protocol_of, inpainting.CASES):
+    for case in [f"{known} known" for known in inpainting.CASES]:
         for source in SOURCES:
             rows = rows_of("inpainting").query("source == @source and setting == @case")
             given = rows.query("estimator == @inpainting.INPAINTED")

@@ -53,14 +53,14 @@ class Tested(NamedTuple):
         """The `Pictures` of an occlusion."""
         return pictures_of(self.data, self.config, occlusion, level, IMAGES)
 
-    def predict(self, pictures, models=None, ask=predict, **options):
-        """`measure.predict` of all models or some, or another of its kind."""
+    def asked(self, pictures, models=None):
+        """What `measure.predict` takes: all models, or some, and how they are asked."""
         models = self.models if models is None else models
 
         def seed_of(model, row):
             return seed_for(self.config.seed, "protocols", row)
 
-        return ask(models, self.encoder, pictures, seed_of, AT_ONCE, **options)
+        return models, self.encoder, pictures, seed_of, AT_ONCE
 
 
 def occlusion_settings():
@@ -81,7 +81,8 @@ def occlusion_rows(tested, occlusion, level):
     """Rows of one of `OCCLUSIONS`: errors, and where they are asked for the other measures."""
     pictures, closely = tested.pictures(occlusion, level), (occlusion, level) in CLOSELY
     truth = pictures.truth
-    predictions, hypotheses = tested.predict(pictures, closely=closely, few=SAMPLES)
+    asked = tested.asked(pictures)
+    predictions, hypotheses = predict(*asked, closely=closely, few=SAMPLES)
     tables = [error_rows(predictions, truth)]
     wanted = {(model.method, model.estimator) for model in tested.models if model.in_detail}
     detailed = [p for p in predictions if (p.method, p.estimator) in wanted]
@@ -128,7 +129,7 @@ def growth_rows(tested, occlusion, level):
     """Rows of uncertainty under one of `GROWTH`, of samplers that are told in detail."""
     pictures = tested.pictures(occlusion, level)
     samplers = [model for model in tested.models if model.in_detail and model.hypotheses > 1]
-    _, hypotheses = tested.predict(pictures, samplers, closely=True)
+    _, hypotheses = predict(*tested.asked(pictures, samplers), closely=True)
     return joined(
         [uncertainty_rows(poses, pictures.truth, *names) for names, poses in hypotheses.items()]
     )
@@ -143,13 +144,10 @@ def clean_action_rows(tested):
     """Rows of clean pictures by action; and of whoever is told in detail, given other pictures."""
     pictures = tested.pictures(CLEAN, 0.0)
     detailed = [model for model in tested.models if model.in_detail]
-    exchanged = tested.predict(pictures, detailed, predict_shuffled)
-    return joined(
-        [
-            action_rows(tested.predict(pictures)[0], pictures.truth),
-            error_rows(exchanged, pictures.truth),
-        ]
-    )
+    predictions, _ = predict(*tested.asked(pictures))
+    exchanged = predict_shuffled(*tested.asked(pictures, detailed))
+    tables = action_rows(predictions, pictures.truth), error_rows(exchanged, pictures.truth)
+    return joined(tables)
 
 
 def kept(rows_of, tested, occlusions, folder):

@@ -116,8 +116,7 @@ def calibration_figure(curves, title):
     Below the diagonal the regions are too small: the model is over-confident.
 
     Args:
-        curves: {name: [(nominal, measured, low, high)]}, shares of 1, as
-            `uncertainty.calibration_curve` gives them.
+        curves: {name: [(nominal, measured, low, high)]}, shares of 1.
         title: of the figure.
 
     Raises:
