@@ -6,6 +6,7 @@ not flush is let be. Data that it does not flush, and a rename that fails, are r
 """
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -50,12 +51,17 @@ def _sync(path):
 
 
 def _flock(descriptor):
-    """Whether this process holds the file's lock now; None where nobody can lock."""
+    """Whether this process holds the file's lock now; None where nobody can lock.
+
+    A file that may not be read tells nothing of locks: that is the caller's to refuse.
+    """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError:
+    except OSError as error:
+        if error.errno == errno.EACCES:
+            raise
         return None
     return True
 
@@ -78,8 +84,13 @@ def _new_temporary(path):
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
         with contextlib.suppress(FileExistsError):  # mkstemp's would be its owner's alone
             descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-            if _flock(descriptor) is not False and os.fstat(descriptor).st_nlink:
-                return descriptor, temporary
+            try:
+                if _flock(descriptor) is not False and os.fstat(descriptor).st_nlink:
+                    return descriptor, temporary
+            except OSError:
+                temporary.unlink()
+                os.close(descriptor)
+                raise
             os.close(descriptor)  # taken for a stale one before it was locked
 
 
@@ -216,8 +227,8 @@ def _left_behind(lock):
         return int(process), machine
 
     with contextlib.suppress(OSError, ValueError):  # gone, or just being written
-        with tempfile.TemporaryDirectory() as own, SoftFileLock(Path(own) / "lock"):
-            _, here = owner(Path(own) / "lock")
+        with tempfile.TemporaryDirectory() as folder, SoftFileLock(Path(folder) / "lock"):
+            _, here = owner(Path(folder) / "lock")
         process, machine = owner(lock.lock_file)
         try:
             os.kill(process, 0)

@@ -372,6 +372,14 @@ def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path, monkeypatch, co
     check_refused(tmp_path / "a.txt", write, os.strerror(code))
 
 
+def test_a_file_that_may_not_be_read_does_not_count_as_one_without_locks(tmp_path, monkeypatch):
+    def write(path):
+        monkeypatch.setattr(fcntl, "flock", refuse(errno.EACCES))
+        files.write_text(path, "new")
+
+    check_refused(tmp_path / "a.txt", write, "Permission denied")
+
+
 @pytest.fixture
 def full_disk():
     """No file may grow beyond a kilobyte."""
