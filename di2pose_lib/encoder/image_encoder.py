@@ -6,8 +6,10 @@ and standard deviation. Its patches have padding 2, as ViTPose's weights need.
 
 import os
 import warnings
+from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -78,16 +80,16 @@ def _checkpoint_folder(checkpoint):
     return folder if is_there(folder, folder=True) else None
 
 
-def _loaded_backbone(checkpoint, image_size):
+def _loaded_backbone(config, image_size):
     """The backbone of a VitPose checkpoint, saved with its pose head or without."""
     from safetensors import SafetensorError
 
     with _no_widgets_needed():
         from transformers import AutoConfig, VitPoseBackbone, VitPoseForPoseEstimation
 
-    folder = _checkpoint_folder(checkpoint)
+    folder = _checkpoint_folder(config.checkpoint)
     kind = "folder" if folder else "checkpoint name or local folder"
-    checkpoint = str(folder or checkpoint)
+    checkpoint = str(folder or config.checkpoint)
     refusal = f"`encoder.checkpoint` must be a VitPose {kind} with safetensors weights; got "
     try:
         whole = AutoConfig.from_pretrained(checkpoint).model_type == "vitpose"
@@ -119,6 +121,22 @@ def _loaded_backbone(checkpoint, image_size):
     return backbone
 
 
+class Backbone(NamedTuple):
+    """What `encoder.backbone` may name."""
+
+    make: Callable
+    """(`EncoderConfig`, (H, W)) -> a module with a `transformers` backbone's `forward`, `config`."""
+    trained_here: bool
+    """Whether stage 02 trains it on heatmaps; if not, it comes with its weights."""
+
+
+# Another encoder is a line here, and its name in `EncoderConfig`.
+BACKBONES = {
+    "small": Backbone(_new_backbone, trained_here=True),
+    "vitpose": Backbone(_loaded_backbone, trained_here=False),
+}
+
+
 def checkpoint_digests(config):
     """{file: SHA-256} of the weights from outside; empty where none are, or a name is given."""
     folder = _checkpoint_folder(config.checkpoint)
@@ -131,18 +149,14 @@ class ImageEncoder(nn.Module):
     """Images (B, 3, H, W) to a sequence of features (B, tokens, width).
 
     Args:
-        config: an `EncoderConfig`; backbone `vitpose` loads its checkpoint, `small`
-            starts from random weights.
+        config: an `EncoderConfig`; its `backbone` is one of `BACKBONES`.
         image_size: (H, W) in pixels.
     """
 
     def __init__(self, config, image_size):
         super().__init__()
         self.image_size = tuple(image_size)
-        if config.backbone == "vitpose":
-            self.backbone = _loaded_backbone(config.checkpoint, image_size)
-        else:
-            self.backbone = _new_backbone(config, image_size)
+        self.backbone = BACKBONES[config.backbone].make(config, image_size)
         self.width = self.backbone.config.hidden_size
         patch = self.backbone.config.patch_size[0]
         self.grid = (image_size[0] // patch, image_size[1] // patch)

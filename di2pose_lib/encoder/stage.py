@@ -8,14 +8,13 @@ from di2pose_lib.base.devices import compute_in
 from di2pose_lib.base.files import is_there
 from di2pose_lib.base.trained import load, save, seeded
 from di2pose_lib.data.stage import prepared_data
-from di2pose_lib.encoder.image_encoder import ImageEncoder, checkpoint_digests
+from di2pose_lib.encoder.image_encoder import BACKBONES, ImageEncoder, checkpoint_digests
 from di2pose_lib.encoder.training import encode_images, train_encoder, write_features
 
 
 def trained_encoder(pipeline):
     """Stage 02: the `ImageEncoder`; features of the training images where cached."""
     config, data = pipeline.config, prepared_data(pipeline)
-
     precision = config.diffusion.precision
 
     def made_from():
@@ -34,7 +33,7 @@ def trained_encoder(pipeline):
         )
         compute_in(precision, encoder, "forward")
         history, report = [], {}
-        if config.encoder.backbone == "small":
+        if BACKBONES[config.encoder.backbone].trained_here:
             checkpoints = pipeline.checkpoint_folder("image_encoder", inputs)
             history, report = train_encoder(
                 encoder, data["train"], data["validation"], config.encoder, config.seed, checkpoints
@@ -45,9 +44,9 @@ def trained_encoder(pipeline):
         save(new, encoder, history, report)
 
     folder = pipeline.artifact("image_encoder", made_from, build)
-    found = load(pipeline, folder, ImageEncoder(config.encoder, data["train"].image_size))
-    compute_in(precision, found.model, "forward")
-    return found
+    trained = load(pipeline, folder, ImageEncoder(config.encoder, data["train"].image_size))
+    compute_in(precision, trained.model, "forward")
+    return trained
 
 
 def train_features(pipeline, encoder, train):

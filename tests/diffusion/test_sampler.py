@@ -567,6 +567,23 @@ def test_the_condition_may_be_anything_with_a_batch_size():
     assert all(condition is tree for condition in seen)
 
 
+def test_samples_do_not_depend_on_how_rows_are_split():
+    schedule = OccludeReplaceSchedule(7, 12)
+    table = torch.randn(8, 7, generator=seeded())
+
+    def denoiser(k_s, step, condition):
+        return table[k_s] + condition[:, None]
+
+    condition = torch.randn(6, 7, generator=seeded(1))
+    whole = sample(denoiser, schedule, condition, 5, 6, [seeded(row) for row in range(6)])
+    parts = [
+        sample(denoiser, schedule, condition[rows], 5, 6, [seeded(row) for row in rows])
+        for rows in ([0, 1], [2, 3, 4], [5])
+    ]
+    assert torch.equal(whole, torch.cat(parts))
+    assert len(set(map(tuple, whole.tolist()))) > 1
+
+
 def test_draws_are_the_generators_alone():
     schedule = OccludeReplaceSchedule(20, 10)
     denoiser = fixed_denoiser(torch.zeros(20))

@@ -17,6 +17,7 @@ from di2pose_lib.diffusion import (
     transition_matrix,
 )
 from di2pose_lib.diffusion.reference import posteriors, reachable_pairs, strides
+from di2pose_lib.diffusion.transitions import uniform, uniform_codes
 
 EXACT = {"atol": 1e-12, "rtol": 1e-12}
 
@@ -377,3 +378,38 @@ def test_mismatched_token_shapes_and_generators_are_refused():
         q_sample(schedule, row(0, 1), 2, 7)
     with pytest.raises(ValueError, match="`generator` must be a torch.Generator, .*; got NoneType"):
         q_posterior_sample(schedule, row(0, 1), row(0, 1), 2, None)
+
+
+# Draws from one generator, and from one for each row
+
+
+def generators(*seeds):
+    return [seeded(seed) for seed in seeds]
+
+
+def test_rows_draw_from_their_own_generators_in_whatever_company():
+    whole = uniform((3, 4), generators(5, 6, 7), torch.float64, "cpu")
+    alone = uniform((1, 4), generators(6), torch.float64, "cpu")
+    assert torch.equal(whole[1:2], alone)
+    assert torch.equal(alone[0], torch.rand(4, dtype=torch.float64, generator=generators(6)[0]))
+    whole = uniform_codes(9, (3, 4), generators(5, 6, 7), "cpu")
+    assert torch.equal(whole[2], torch.randint(9, (4,), generator=generators(7)[0]))
+
+
+def test_one_generator_draws_for_all():
+    (one,) = generators(5)
+    expected = torch.rand((3, 4), generator=generators(5)[0])
+    assert torch.equal(uniform((3, 4), one, torch.float32, "cpu"), expected)
+    assert uniform_codes(9, (3, 4), one, "cpu").max() < 9
+
+
+def test_what_is_no_generator_or_not_one_for_each_row_is_refused():
+    schedule, k_start = OccludeReplaceSchedule(7, 12), torch.zeros(3, 4, dtype=torch.int64)
+    sentence = "`generator` must be a torch.Generator, or a list of one for each row; got "
+    with pytest.raises(ValueError, match=sentence + "int"):
+        q_sample(schedule, k_start, 3, 7)
+    with pytest.raises(ValueError, match=sentence + "list"):
+        q_sample(schedule, k_start, 3, [7, 8, 9])
+    sentence = "`generator` must hold one generator for each of 3 rows; got 2"
+    with pytest.raises(ValueError, match=sentence):
+        q_sample(schedule, k_start, 3, generators(1, 2))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import typing
 
 import pytest
 import torch
@@ -146,6 +147,11 @@ def test_other_images_are_refused(small, given, message):
         small(given)
 
 
+def test_every_name_that_the_parameters_may_give_is_an_encoder():
+    names = typing.get_type_hints(EncoderConfig)["backbone"]
+    assert set(typing.get_args(names)) == set(module.BACKBONES)
+
+
 # --- the heatmaps that it learns from
 
 
@@ -240,8 +246,8 @@ def test_the_joint_of_an_even_heatmap_is_the_image_s_middle():
 
 def test_the_expected_joint_of_the_target_is_the_joint():
     joints = torch.tensor([[[10.2, 14.7], [12.0, 16.5]]])
-    found = heatmap_joints(target_logits(joints, SIZE, (16, 12), 1.0), SIZE)
-    torch.testing.assert_close(found, joints, atol=0.02, rtol=0)
+    expected = heatmap_joints(target_logits(joints, SIZE, (16, 12), 1.0), SIZE)
+    torch.testing.assert_close(expected, joints, atol=0.02, rtol=0)
 
 
 # --- weights from outside
