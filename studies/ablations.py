@@ -403,7 +403,7 @@ def run_values(config, kind, design=None):
         values["evaluation"] = step_curve.settings()
     if design is not None:
         del values["tokenizer"]["sizes"]
-        values["design"] = dataclasses.asdict(design)
+        values["design"] = dataclasses.asdict(design) | {"masked_share": 0.0}  # as PCT's is not
     return {"kind": kind, **values}
 
 

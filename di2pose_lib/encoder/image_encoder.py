@@ -125,7 +125,7 @@ class Backbone(NamedTuple):
     """What `encoder.backbone` may name."""
 
     make: Callable
-    """(`EncoderConfig`, (H, W)) -> a module with a `transformers` backbone's `forward`, `config`."""
+    """(`EncoderConfig`, (H, W)) -> module with a `transformers` backbone's `forward`, `config`."""
     trained_here: bool
     """Whether stage 02 trains it on heatmaps; if not, it comes with its weights."""
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from di2pose_lib.base.checks import check_tensor, require
+from di2pose_lib.base.checks import require
 from di2pose_lib.base.config import check_levels
 from di2pose_lib.base.skeleton import NUM_JOINTS
 from di2pose_lib.tokens.fsq import FSQ
@@ -46,7 +46,6 @@ class TokenizerDesign:
     local_joints: int = 3  # local_mlp: X; 1 means no shift
     mlp_ratio: float = 1.0  # hidden width of the channel MLP in the encoder's blocks
     decoder_mlp_ratio: float = 1.0  # and in the decoder's
-    masked_share: float = 0.0  # joints that the encoder does not see, in training
     start_at_joints: bool = True  # training begins with each token at one joint
     num_joints: int = NUM_JOINTS  # J
 
@@ -68,7 +67,7 @@ class TokenizerDesign:
         for name in sizes:
             got = getattr(self, name)
             require(got >= 1, f"`{name}` must be at least 1; got {got}")
-        for name in ("codebook_decay", "dead_share", "masked_share"):
+        for name in ("codebook_decay", "dead_share"):
             got = getattr(self, name)
             require(0 <= got < 1, f"`{name}` must lie in [0, 1); got {got}")
         odd = self.local_joints % 2 == 1 and self.local_joints <= self.num_joints
@@ -122,12 +121,6 @@ class DesignedTokenizer(PoseTokenizer):
     other, which differs by biases only.
     """
 
-    def __init__(self, config):
-        super().__init__(config)
-        if config.masked_share:
-            self.masked_joint = nn.Parameter(torch.empty(config.width))
-            nn.init.trunc_normal_(self.masked_joint, std=0.02, a=-0.02, b=0.02)  # PCT's bounds
-
     def _make_quantizer(self):
         config = self.config
         if config.quantizer == "fsq":
@@ -145,25 +138,6 @@ class DesignedTokenizer(PoseTokenizer):
         if self.config.blocks == "local_mlp":
             return LocalMLPBlock(width, self.config.local_joints, mlp_ratio)
         return MixerBlock(width, self.config.num_joints, self.config.token_hidden, mlp_ratio)
-
-    def project(self, pose, masked=None):
-        """Features float (B, N, d) that the quantizer takes.
-
-        Args:
-            pose: root-relative, float (B, J, 3), metres.
-            masked: joints that the encoder is not to see, bool (B, J), or None; their
-                embeddings are replaced by a learned vector.
-
-        Raises:
-            ValueError: another shape or kind, or `masked` for a design without masks.
-        """
-        joints = self._embed(pose)
-        if masked is not None:
-            share = self.config.masked_share
-            require(share > 0, f"`masked` must be None where masked_share is {share}; got a mask")
-            check_tensor("masked", masked, pose.shape[:2], "bool")
-            joints = torch.where(masked[..., None], self.masked_joint, joints)  # (B, J, D)
-        return self._features_of(joints)
 
 
 class DesignSize(NamedTuple):

@@ -8,6 +8,8 @@ from di2pose_lib.data.stage import prepared_data
 from di2pose_lib.tokens.tokenizer import PoseTokenizer
 from di2pose_lib.tokens.training import train_tokenizer
 
+POSES_AT_ONCE = 4096  # that are encoded together
+
 
 def trained_tokenizer(pipeline):
     """Stage 03: the `PoseTokenizer`."""
@@ -33,9 +35,9 @@ def trained_tokenizer(pipeline):
 
 
 @torch.no_grad()
-def tokenize(tokenizer, dataset, poses_at_once=4096):
+def tokenize(tokenizer, dataset):
     """Tokens int64 (n, N), on the CPU, of all poses of a split."""
     where = next(tokenizer.parameters()).device
-    starts = range(0, len(dataset), poses_at_once)
-    parts = (dataset.take("pose", slice(s, s + poses_at_once)).to(where) for s in starts)
+    starts = range(0, len(dataset), POSES_AT_ONCE)
+    parts = (dataset.take("pose", slice(s, s + POSES_AT_ONCE)).to(where) for s in starts)
     return torch.cat([tokenizer.encode(part).cpu() for part in parts])

@@ -42,7 +42,7 @@ def joint_shift(features, local_joints):
     )
 
 
-def tree_matrices(local_joints, parents=PARENTS):
+def tree_matrices(local_joints):
     """What Joint Shift along the kinematic tree reads, float (X, J, J), one matrix a group.
 
     Group g of X moves by m = g − ⌊X/2⌋ bones away from the root: for m > 0 a joint reads
@@ -54,8 +54,8 @@ def tree_matrices(local_joints, parents=PARENTS):
         ValueError: `local_joints` is not a positive odd number.
     """
     _check_local_joints(local_joints)
-    up = torch.zeros(len(parents), len(parents), dtype=torch.float64)
-    for joint, parent in enumerate(parents):
+    up = torch.zeros(len(PARENTS), len(PARENTS), dtype=torch.float64)
+    for joint, parent in enumerate(PARENTS):
         if parent >= 0:
             up[joint, parent] = 1.0
     matrices = []
@@ -161,13 +161,8 @@ class PoseTokenizer(nn.Module):
 
     def project(self, pose):
         """Features float (B, N, d) that the quantizer takes, of poses (B, J, 3) in metres."""
-        return self._features_of(self._embed(pose))
-
-    def _embed(self, pose):
         check_pose("pose", pose, ("B", self.config.num_joints, 3))
-        return self.joint_embedding(pose.to(self.joint_embedding.weight.dtype) / POSE_UNIT)
-
-    def _features_of(self, joints):
+        joints = self.joint_embedding(pose.to(self.joint_embedding.weight.dtype) / POSE_UNIT)
         features = self.encoder(joints)  # (B, J, D)
         features = self.joints_to_tokens(features.transpose(1, 2)).transpose(1, 2)  # (B, N, D)
         return self.to_codes(features)

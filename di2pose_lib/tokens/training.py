@@ -77,19 +77,26 @@ def reconstruction_report(tokenizer, pose):
     a channel's levels over log L, of the channel where it is lowest.
     """
     tokens = tokenizer.encode(pose)
-    rebuilt = tokenizer.decode(tokens)
-    shares = torch.bincount(tokens.flatten(), minlength=tokenizer.num_codes).double()
-    shares = shares / shares.sum()
     channels = tokenizer.quantizer.indices_to_codes(tokens).flatten(0, 1).T  # (d, n N)
     levels = torch.tensor(tokenizer.quantizer.levels)
     counts = [channel.unique(return_counts=True)[1].double() for channel in channels]
     used = torch.tensor([len(count) for count in counts]).double() / levels
     entropy = torch.stack([torch.special.entr(count / count.sum()).sum() for count in counts])
     return {
+        **errors_and_code_use(tokenizer, pose, tokens),
+        "levels_used_share": used.mean().item(),
+        "level_entropy_share": (entropy.cpu() / levels.log()).min().item(),
+    }
+
+
+def errors_and_code_use(tokenizer, pose, tokens):
+    """The part of `reconstruction_report` that any tokenizer has; `tokens` are those of `pose`."""
+    rebuilt = tokenizer.decode(tokens)
+    shares = torch.bincount(tokens.flatten(), minlength=tokenizer.num_codes).double()
+    shares = shares / shares.sum()
+    return {
         "validation_mpjpe_mm": mpjpe_mm(rebuilt, pose).mean().item(),
         "validation_pa_mpjpe_mm": pa_mpjpe_mm(rebuilt, pose).mean().item(),
         "code_perplexity": torch.special.entr(shares).sum().exp().item(),
         "codes_used_share": (shares > 0).double().mean().item(),
-        "levels_used_share": used.mean().item(),
-        "level_entropy_share": (entropy.cpu() / levels.log()).min().item(),
     }

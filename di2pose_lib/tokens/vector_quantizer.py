@@ -124,8 +124,8 @@ class VectorQuantizer(Float32Buffers):
         chosen.scatter_(1, indices[:, None], 1.0)
         self.counts.mul_(self.decay).add_((1 - self.decay) * chosen.sum(dim=0))
         with torch.autocast(z.device.type, enabled=False):
-            found = chosen.T @ z
-        self.sums.mul_(self.decay).add_((1 - self.decay) * found)
+            sums = chosen.T @ z
+        self.sums.mul_(self.decay).add_((1 - self.decay) * sums)
         mass = self.counts.sum()
         self.counts.add_(self.SMOOTHING).mul_(mass / (mass + self.num_codes * self.SMOOTHING))
         self.codes.copy_(self.sums / self.counts[:, None])

@@ -12,7 +12,7 @@ from di2pose_lib.base.config import TokenizerConfig, TokenizerStageConfig
 from di2pose_lib.base.metrics import mpjpe_mm, pa_mpjpe_mm
 from di2pose_lib.base.training import fit
 from di2pose_lib.tokens.designs import DesignedTokenizer
-from di2pose_lib.tokens.pct import PIXEL, PUBLISHED, PCTLoss, design_report, pct_loss
+from di2pose_lib.tokens.pct import PIXEL, PCTLoss, design_report, pct_loss
 from di2pose_lib.tokens.training import augment_poses
 
 STATE = ("codes", "counts", "sums")
@@ -107,28 +107,13 @@ def test_training_takes_the_codes_first_and_moves_them_afterwards():
 
 
 @pytest.mark.parametrize("quantizer", ["vq", "fsq"])
-def test_in_evaluation_nothing_is_hidden_moved_or_drawn(quantizer):
-    tokenizer = made(small_design(quantizer=quantizer, masked_share=0.5)).eval()
+def test_in_evaluation_nothing_is_moved_or_drawn(quantizer):
+    tokenizer = made(small_design(quantizer=quantizer)).eval()
     before, generator, pose = state_of(tokenizer), seeded(), random_poses()
     first, _ = pct_loss(tokenizer, pose, PCTLoss(), generator)
     assert torch.equal(first, pct_loss(tokenizer, pose, PCTLoss(), generator)[0])
     assert all(torch.equal(value, before[name]) for name, value in state_of(tokenizer).items())
     assert torch.equal(torch.rand(3, generator=generator), torch.rand(3, generator=seeded()))
-
-
-@pytest.mark.parametrize("quantizer", ["vq", "fsq"])
-def test_in_training_joints_are_hidden_with_their_share_and_all_are_rebuilt(quantizer):
-    tokenizer = made(small_design(quantizer=quantizer, masked_share=0.3)).train()
-    seen, targets = {}, random_poses(200)
-    tokenizer.encoder.register_forward_hook(lambda module, args, out: seen.update(x=args[0]))
-    codes = {}
-    tokenizer.from_codes.register_forward_hook(lambda module, args, out: codes.update(c=args[0]))
-    loss, values = pct_loss(tokenizer, targets, PCTLoss(0.0, 0.0), seeded())
-    hidden = (seen["x"] == tokenizer.masked_joint).all(dim=-1)  # (B, J)
-    assert hidden.float().mean().item() == pytest.approx(0.3, abs=0.03)
-    assert hidden.float().mean(dim=0).min() > 0.2, "each joint is hidden at times"
-    rebuilt = tokenizer.decode_codes(codes["c"])
-    assert loss.item() == pytest.approx(4 * (rebuilt - targets).abs().mean().item(), rel=1e-5)
 
 
 # Training
@@ -162,15 +147,14 @@ def trained(folder, design, seed=0, stop_at=None, optimizer_config=SETTINGS.opti
     return tokenizer, history
 
 
-LIVELY = {"codebook_decay": 0.5, "dead_share": 0.3, "masked_share": 0.2}
+LIVELY = {"codebook_decay": 0.5, "dead_share": 0.3}
 
 
 @pytest.mark.parametrize(("quantizer", "stops"), [("vq", (1, 7)), ("vq", (29,)), ("fsq", (8,))])
 def test_a_stopped_and_resumed_training_ends_with_the_bits_of_an_uninterrupted_one(
     tmp_path, quantizer, stops
 ):
-    lively = LIVELY if quantizer == "vq" else {"masked_share": 0.2}
-    design = small_design(quantizer=quantizer, **lively)
+    design = small_design(quantizer=quantizer, **(LIVELY if quantizer == "vq" else {}))
     whole, whole_history = trained(tmp_path / "whole", design)
     for stop in stops:
         trained(tmp_path / "pieces", design, stop_at=stop)
@@ -226,23 +210,7 @@ def test_the_report_is_that_of_a_slow_loop(quantizer):
     assert 0 < len(counts) < 36, "a weak case"
 
 
-# Sizes and refusals
-
-
-def test_the_published_design_is_the_one_of_its_code():
-    assert PUBLISHED.num_codes == 2048
-    assert (PUBLISHED.num_tokens, PUBLISHED.num_joints) == (34, 17)
-    with torch.device("meta"):
-        tokenizer = DesignedTokenizer(PUBLISHED)
-    first, last = tokenizer.encoder[0], tokenizer.decoder[0]
-    assert first.token_mlp[0].weight.shape == last.token_mlp[0].weight.shape == (64, 17)
-    assert first.mlp[0].weight.shape == (512, 512)
-    assert last.mlp[0].weight.shape == (64, 32)
-    assert len(tokenizer.encoder) == 4 + 1
-    assert len(tokenizer.decoder) == 1 + 2
-    assert tokenizer.quantizer.codes.shape == (2048, 512)
-    assert tokenizer.quantizer.decay == 0.9
-    assert tokenizer.quantizer.dead_share == 0.0
+# Refusals
 
 
 @pytest.mark.parametrize("name", ["smooth_below", "commitment_weight"])

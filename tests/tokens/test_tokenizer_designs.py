@@ -16,7 +16,6 @@ from di2pose_lib.tokens.designs import (
     design_size,
     match_parameters,
 )
-from di2pose_lib.tokens.pct import PUBLISHED
 from di2pose_lib.tokens.tokenizer import PoseTokenizer
 
 every_design = pytest.mark.parametrize("blocks", ["mixer", "local_mlp"])
@@ -202,9 +201,8 @@ def test_codes_in_another_order_rename_the_tokens_and_rebuild_the_same_poses():
 @every_design
 @every_quantizer
 def test_gradients_reach_every_parameter_of_encoder_and_decoder(blocks, quantizer):
-    tokenizer, pose = made(small_design(blocks, quantizer, masked_share=0.5)), random_poses()
-    masked = torch.rand(6, 17, generator=seeded()) < 0.5
-    codes = tokenizer.quantizer.quantize(tokenizer.project(pose, masked))
+    tokenizer, pose = made(small_design(blocks, quantizer)), random_poses()
+    codes = tokenizer.quantizer.quantize(tokenizer.project(pose))
     (tokenizer.decode_codes(codes) - pose).abs().mean().backward()
     without = [
         name
@@ -230,48 +228,11 @@ def test_tokens_begin_at_joints_only_where_asked_for(quantizer):
     )
 
 
-# Masked joints
-
-
-def test_a_masked_joint_is_not_seen_and_the_others_are():
-    tokenizer, pose = made(small_design(masked_share=0.2)), random_poses()
-    masked = torch.zeros(6, 17, dtype=torch.bool)
-    masked[:, 3] = True
-    elsewhere = pose.clone()
-    elsewhere[:, 3] += 1.0
-    assert torch.equal(tokenizer.project(pose, masked), tokenizer.project(elsewhere, masked))
-    assert not torch.allclose(tokenizer.project(pose), tokenizer.project(elsewhere))
-    elsewhere[:, 4] += 1.0
-    assert not torch.allclose(tokenizer.project(pose, masked), tokenizer.project(elsewhere, masked))
-
-
-def test_a_masked_joints_embedding_is_the_learned_vector():
-    tokenizer, pose = made(small_design(masked_share=0.2)), random_poses()
-    masked = torch.rand(6, 17, generator=seeded()) < 0.5
-    seen = {}
-    tokenizer.encoder.register_forward_hook(lambda module, args, out: seen.update(x=args[0]))
-    tokenizer.project(pose, masked)
-    embedded = tokenizer.joint_embedding(pose * 4)  # in units of 25 cm
-    for b in range(6):
-        for j in range(17):
-            expected = tokenizer.masked_joint if masked[b, j] else embedded[b, j]
-            torch.testing.assert_close(seen["x"][b, j], expected)
-    assert 0 < tokenizer.masked_joint.abs().max() <= 0.02
-
-
-def test_without_masks_there_is_no_vector_for_them_and_a_mask_is_refused():
-    tokenizer = made(small_design())
-    assert not hasattr(tokenizer, "masked_joint")
-    with pytest.raises(ValueError, match="`masked` must be None where masked_share is 0.0; got a"):
-        tokenizer.project(random_poses(), torch.zeros(6, 17, dtype=torch.bool))
-    tokenizer = made(small_design(masked_share=0.2))
-    with pytest.raises(ValueError, match=r"`masked` must have shape \(6, 17\); got \(6, 16\)"):
-        tokenizer.project(random_poses(), torch.zeros(6, 16, dtype=torch.bool))
-    with pytest.raises(ValueError, match="`masked` must be bool; got torch.float32"):
-        tokenizer.project(random_poses(), torch.zeros(6, 17))
-
-
 # Sizes
+
+PCT = TokenizerDesign(  # as published, without image guidance; there a joint has two coordinates
+    *("mixer", "vq", 34, 512, 4, 32, 1), codebook_size=2048, code_width=512, decoder_mlp_ratio=2.0
+)
 
 
 def linear(inputs, outputs):
@@ -287,8 +248,8 @@ def test_the_published_sizes_are_counted_by_hand():
     encoder = linear(3, 512) + 4 * mixer(512, 512) + 2 * 512
     between = linear(17, 34) + linear(512, 512) + 2048 * 512
     decoder = linear(512, 32) + linear(34, 17) + mixer(32, 64) + 2 * 32 + linear(32, 3)
-    size = design_size(PUBLISHED)
-    assert size.parameters == encoder + between + decoder + 512  # and the masked joint
+    size = design_size(PCT)
+    assert size.parameters == encoder + between + decoder
     assert size.bits_per_pose == 34 * 11
 
 
@@ -296,9 +257,7 @@ def test_the_papers_tokenizer_has_three_times_the_bits_of_pcts():
     ours = TokenizerDesign("local_mlp", "fsq", 100, 2048, 4, 512, 1, levels=(7, 5, 5, 5, 5))
     size = design_size(ours)
     assert size.bits_per_pose == pytest.approx(100 * math.log2(4375))
-    assert size.bits_per_pose / design_size(PUBLISHED).bits_per_pose == pytest.approx(
-        3.23, abs=0.01
-    )
+    assert size.bits_per_pose / design_size(PCT).bits_per_pose == pytest.approx(3.23, abs=0.01)
     with torch.device("meta"):
         paper = PoseTokenizer(
             TokenizerConfig(100, [7, 5, 5, 5, 5], 2048, 4, 512, 1, 3, "index", True)
@@ -365,7 +324,6 @@ def test_narrow_hidden_layers_keep_a_channel_while_a_width_is_sought():
         ("fsq", {"code_width": 8}, "`code_width` must be 0 for fsq; got 8"),
         ("vq", {"codebook_decay": 1.0}, r"`codebook_decay` must lie in \[0, 1\); got 1.0"),
         ("vq", {"dead_share": -0.1}, r"`dead_share` must lie in \[0, 1\); got -0.1"),
-        ("fsq", {"masked_share": 1.0}, r"`masked_share` must lie in \[0, 1\); got 1.0"),
         (
             "vq",
             {"local_joints": 2},
