@@ -5,7 +5,6 @@ are never half written, the folders of a pipeline, one training loop, and the tw
 field. It imports no other room, and needs torch, numpy and filelock alone.
 """
 
-from di2pose_lib.base.config import Config
 from di2pose_lib.base.devices import default_device
 from di2pose_lib.base.files import read_json, write_json
 from di2pose_lib.base.metrics import (
@@ -16,14 +15,13 @@ from di2pose_lib.base.metrics import (
     procrustes,
 )
 from di2pose_lib.base.project import finished_pipeline, open_pipeline
-from di2pose_lib.base.seeding import generator_for, seed_for
+from di2pose_lib.base.seeding import generator_for
 from di2pose_lib.base.skeleton import BONES, JOINT_NAMES, NUM_JOINTS, bone_lengths
 
 __all__ = [
     "BONES",
     "JOINT_NAMES",
     "NUM_JOINTS",
-    "Config",
     "bone_lengths",
     "default_device",
     "finished_pipeline",
@@ -35,6 +33,5 @@ __all__ = [
     "pa_mpjpe_mm",
     "procrustes",
     "read_json",
-    "seed_for",
     "write_json",
 ]

@@ -5,20 +5,16 @@ of BVH and ASF/AMC files, a small renderer with occluders and textures, and the 
 all later rooms read. The rules that hide a part of a picture live here as well.
 """
 
-from di2pose_lib.data.dataset import FIELDS, SPLITS, PoseDataset
+from di2pose_lib.data.dataset import FIELDS
 from di2pose_lib.data.mocap import Recording, read_trial
-from di2pose_lib.data.preparation import prepare_dataset
 from di2pose_lib.data.sources import Source, open_source
 from di2pose_lib.data.stage import prepared_data
 
 __all__ = [
     "FIELDS",
-    "SPLITS",
-    "PoseDataset",
     "Recording",
     "Source",
     "open_source",
-    "prepare_dataset",
     "prepared_data",
     "read_trial",
 ]

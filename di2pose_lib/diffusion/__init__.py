@@ -5,9 +5,7 @@ picture, and their training. The chain knows no network and the denoiser no sche
 takes any callable that gives logits.
 """
 
-from di2pose_lib.diffusion.denoiser import Denoiser, DenoiserConfig
-from di2pose_lib.diffusion.inpainting import inpaint
-from di2pose_lib.diffusion.losses import DiffusionLoss, diffusion_loss, elbo
+from di2pose_lib.diffusion.losses import diffusion_loss, elbo
 from di2pose_lib.diffusion.sampler import inference_steps, sample, sample_with_probs
 from di2pose_lib.diffusion.schedule import (
     OccludeReplaceSchedule,
@@ -15,39 +13,30 @@ from di2pose_lib.diffusion.schedule import (
     transition_matrix,
 )
 from di2pose_lib.diffusion.stage import trained_denoiser
-from di2pose_lib.diffusion.training import make_denoiser, make_schedule, train_denoiser
+from di2pose_lib.diffusion.training import make_denoiser, make_schedule
 from di2pose_lib.diffusion.transitions import (
     p_posterior_probs,
-    posterior_factors,
     q_posterior_probs,
     q_posterior_sample,
-    q_posterior_values,
     q_probs,
     q_sample,
 )
 
 __all__ = [
-    "Denoiser",
-    "DenoiserConfig",
-    "DiffusionLoss",
     "OccludeReplaceSchedule",
     "cumulative_transition_matrix",
     "diffusion_loss",
     "elbo",
     "inference_steps",
-    "inpaint",
     "make_denoiser",
     "make_schedule",
     "p_posterior_probs",
-    "posterior_factors",
     "q_posterior_probs",
     "q_posterior_sample",
-    "q_posterior_values",
     "q_probs",
     "q_sample",
     "sample",
     "sample_with_probs",
-    "train_denoiser",
     "trained_denoiser",
     "transition_matrix",
 ]

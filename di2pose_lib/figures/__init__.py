@@ -14,10 +14,7 @@ from di2pose_lib.figures.chain import (
     terms_figure,
     waiting_figure,
 )
-from di2pose_lib.figures.data import (
-    camera_figure,
-    joint_bars_figure,
-)
+from di2pose_lib.figures.data import camera_figure, joint_bars_figure
 from di2pose_lib.figures.errors import (
     calibration_figure,
     interval_bars,
@@ -26,16 +23,8 @@ from di2pose_lib.figures.errors import (
     sweep_figure,
 )
 from di2pose_lib.figures.failures import gallery_figure
-from di2pose_lib.figures.look import LEFT, MIDDLE, RIGHT, side_colour, style
 from di2pose_lib.figures.pictures import image_figure
-from di2pose_lib.figures.poses import (
-    MAX_FRAMES,
-    TOKEN_STATES,
-    film_figure,
-    pose_figure,
-    scene_of,
-    token_states,
-)
+from di2pose_lib.figures.poses import MAX_FRAMES, film_figure, pose_figure, token_states
 from di2pose_lib.figures.training import (
     chain_figure,
     code_use_figure,
@@ -45,11 +34,7 @@ from di2pose_lib.figures.training import (
 )
 
 __all__ = [
-    "LEFT",
     "MAX_FRAMES",
-    "MIDDLE",
-    "RIGHT",
-    "TOKEN_STATES",
     "calibration_figure",
     "camera_figure",
     "chain_figure",
@@ -67,12 +52,9 @@ __all__ = [
     "matrices_figure",
     "pose_figure",
     "pose_film_figure",
-    "scene_of",
     "schedule_figure",
     "shares_figure",
-    "side_colour",
     "spread_error_figure",
-    "style",
     "sweep_figure",
     "terms_figure",
     "token_reach_figure",

@@ -5,16 +5,12 @@ compared with (PCT's and a learned codebook), and their training.
 """
 
 from di2pose_lib.tokens.fsq import FSQ
-from di2pose_lib.tokens.stage import tokenize, trained_tokenizer
+from di2pose_lib.tokens.stage import trained_tokenizer
 from di2pose_lib.tokens.tokenizer import PoseTokenizer, joint_shift
-from di2pose_lib.tokens.training import reconstruction_report, train_tokenizer
 
 __all__ = [
     "FSQ",
     "PoseTokenizer",
     "joint_shift",
-    "reconstruction_report",
-    "tokenize",
-    "train_tokenizer",
     "trained_tokenizer",
 ]

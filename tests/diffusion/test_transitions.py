@@ -9,7 +9,6 @@ from di2pose_lib.diffusion import (
     OccludeReplaceSchedule,
     cumulative_transition_matrix,
     p_posterior_probs,
-    posterior_factors,
     q_posterior_probs,
     q_posterior_sample,
     q_probs,
@@ -17,7 +16,7 @@ from di2pose_lib.diffusion import (
     transition_matrix,
 )
 from di2pose_lib.diffusion.reference import posteriors, reachable_pairs, strides
-from di2pose_lib.diffusion.transitions import uniform, uniform_codes
+from di2pose_lib.diffusion.transitions import posterior_factors, uniform, uniform_codes
 
 EXACT = {"atol": 1e-12, "rtol": 1e-12}
 

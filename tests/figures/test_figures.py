@@ -11,7 +11,9 @@ from PIL import Image
 
 from di2pose_lib import figures
 from di2pose_lib.base.skeleton import BONES, FLIP_PAIRS, JOINT_NAMES, NUM_JOINTS
+from di2pose_lib.figures import look
 from di2pose_lib.figures.pictures import GUTTER
+from di2pose_lib.figures.poses import TOKEN_STATES
 
 
 def generator():
@@ -42,10 +44,10 @@ def mosaic(figure):
 
 def test_the_two_sides_of_a_body_have_different_colours_and_the_trunk_a_third():
     for pair in FLIP_PAIRS:
-        colours = {JOINT_NAMES[j].split()[0]: figures.side_colour(j) for j in pair}
-        assert colours == {"left": figures.LEFT, "right": figures.RIGHT}
-    assert len({figures.LEFT, figures.RIGHT, figures.MIDDLE}) == 3
-    assert {figures.side_colour(j) for j in (0, 7, 8, 9, 10)} == {figures.MIDDLE}
+        colours = {JOINT_NAMES[j].split()[0]: look.side_colour(j) for j in pair}
+        assert colours == {"left": look.LEFT, "right": look.RIGHT}
+    assert len({look.LEFT, look.RIGHT, look.MIDDLE}) == 3
+    assert {look.side_colour(j) for j in (0, 7, 8, 9, 10)} == {look.MIDDLE}
 
 
 def test_a_pose_is_drawn_upright_with_x_across_and_depth_into_the_page():
@@ -61,13 +63,13 @@ def test_a_pose_figure_draws_each_bone_once_in_its_side_s_colour():
     pose = some_poses()
     figure = figures.pose_figure({"pose": pose}, "a title")
     drawn = set()
-    for colour in (figures.LEFT, figures.RIGHT, figures.MIDDLE):
+    for colour in (look.LEFT, look.RIGHT, look.MIDDLE):
         (trace,) = lines(figure, colour)
         ends = np.stack([trace.x, -np.asarray(trace.z), trace.y], axis=-1).reshape(-1, 3, 3)
         assert np.isnan(ends[:, 2]).all()  # one bone is not joined to the next
         for start, end, _ in ends:
             bone = [int(np.argmin(np.abs(pose.numpy() - point).sum(-1))) for point in (start, end)]
-            assert figures.side_colour(bone[1]) == colour
+            assert look.side_colour(bone[1]) == colour
             drawn.add(tuple(bone))
     assert drawn == set(BONES)
 
@@ -140,7 +142,7 @@ def test_joints_lie_on_their_image_and_tell_how_they_are_seen():
     assert crosses.text == ("right wrist, covered",)
     gutter = GUTTER  # image 2 is the first of the second row
     assert (crosses.x[0], crosses.y[0]) == (5.0, 1.0 + (8 + gutter) + gutter)
-    assert crosses.marker.color == (figures.RIGHT,)
+    assert crosses.marker.color == (look.RIGHT,)
 
 
 def test_an_image_whose_joints_are_nan_is_shown_without_joints():
@@ -165,7 +167,7 @@ def test_a_mosaic_puts_a_title_above_each_image():
 def test_token_states_tell_occluded_wrong_and_final_codes_apart():
     k_s, k_final = torch.tensor([7, 3, 4]), torch.tensor([1, 3, 2])
     states = figures.token_states(k_s, k_final, num_codes=7)
-    assert [figures.TOKEN_STATES[s] for s in states] == [
+    assert [TOKEN_STATES[s] for s in states] == [
         "occluded",
         "its final code",
         "another code",
@@ -193,7 +195,7 @@ def test_a_film_has_a_frame_and_a_slider_step_for_each_estimate_and_keeps_the_tr
     legend = film.layout.annotations[1].text
     shown = [
         f"<span style='color:{c}'>■</span> {name}"
-        for c, name in zip(colours, figures.TOKEN_STATES, strict=True)
+        for c, name in zip(colours, TOKEN_STATES, strict=True)
     ]
     assert legend.split("   ") == shown
 
