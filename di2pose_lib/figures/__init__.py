@@ -26,7 +26,6 @@ from di2pose_lib.figures.failures import gallery_figure
 from di2pose_lib.figures.pictures import image_figure
 from di2pose_lib.figures.poses import MAX_FRAMES, film_figure, pose_figure, token_states
 from di2pose_lib.figures.training import (
-    chain_figure,
     code_use_figure,
     curve_figure,
     history_figure,
@@ -37,7 +36,6 @@ __all__ = [
     "MAX_FRAMES",
     "calibration_figure",
     "camera_figure",
-    "chain_figure",
     "code_use_figure",
     "curve_figure",
     "fates_figure",

@@ -15,8 +15,8 @@ COLOURS = ("#0072B2", "#E69F00", "#555555")  # told apart by colour-blind reader
 def _styled(figure, x, y, height=400, **layout):
     """The common look without a title; `y` stands beside the first of several panels."""
     figure.update_yaxes(title_text=y, col=1 if "xaxis2" in figure.layout else None)
-    own = {"margin": {"l": 70, "r": 20, "t": 50, "b": 60}, **layout}
-    return style(figure, "", x, width=820, height=height, **own)
+    layout = {"margin": {"l": 70, "r": 20, "t": 50, "b": 60}, **layout}
+    return style(figure, "", x, width=820, height=height, **layout)
 
 
 def schedule_figure(schedule):
@@ -84,11 +84,12 @@ def matrices_figure(matrices, x_title="from: token before", y_title="to: token a
     return _styled(figure, x_title, y_title, height=340, coloraxis=colours)
 
 
-def fates_figure(fates):
+def fates_figure(fates, steps=None):
     """What has become of each token of one pose, step by step.
 
     Args:
-        fates: int64 (N, S + 1), index into FATES: 0 clean, 1 replaced, 2 Occ.
+        fates: int64 (N, n), index into FATES: 0 clean, 1 replaced, 2 Occ.
+        steps: n ints, the steps that the columns show; None: 0, 1, 2, …
 
     Raises:
         ValueError: a value outside [0, 2].
@@ -97,6 +98,7 @@ def fates_figure(fates):
     figure = go.Figure(
         go.Heatmap(
             z=fates.numpy().astype(np.uint8),
+            x=None if steps is None else [str(step) for step in steps],
             zmin=-0.5,
             zmax=len(FATES) - 0.5,
             colorscale=steps_of(COLOURS),
@@ -104,6 +106,8 @@ def fates_figure(fates):
             hovertemplate="step %{x}, token %{y}<extra></extra>",
         )
     )
+    if steps is not None:
+        figure.update_xaxes(type="category")
     figure.update_yaxes(autorange="reversed")
     return _styled(figure, "step s", "token of the pose")
 

@@ -52,16 +52,16 @@ def image_figure(
         ValueError: shapes disagree, NaN, or titles of another number.
     """
     check_tensor("images", images, ("n", 3, "H", "W"), "uint8")
-    count, _, height, own_width = images.shape
+    count, _, height, image_width = images.shape
     columns = min(columns, count)
     rows = -(-count // columns)
     gap = max(GUTTER, round(0.14 * height) if titles else GUTTER)  # room for a title
-    step_x, step_y = own_width + GUTTER, height + gap
+    step_x, step_y = image_width + GUTTER, height + gap
     canvas = torch.full((3, rows * step_y, columns * step_x - GUTTER), 255, dtype=torch.uint8)
     corners = []
     for number, image in enumerate(images.cpu()):
         left, top = number % columns * step_x, number // columns * step_y + gap
-        canvas[:, top : top + height, left : left + own_width] = image
+        canvas[:, top : top + height, left : left + image_width] = image
         corners.append((left, top))
     figure = go.Figure(go.Image(source=png_data_uri(canvas), hoverinfo="skip"))
     notes = [

@@ -15,7 +15,6 @@ from di2pose_lib.figures.look import (
     LEFT,
     MIDDLE,
     RIGHT,
-    WIDTH,
     bone_lines,
     controls,
     looks,
@@ -47,7 +46,7 @@ def _upright(poses):
     return torch.stack([poses[..., 0], poses[..., 2], -poses[..., 1]], dim=-1).numpy()
 
 
-def _skeletons(points, label, dash, first=True):
+def _skeletons(points, label, dash):
     """Traces of upright points (H, J, 3): three of bones (left, right, trunk), one of joints."""
     many = len(points) > 1
     look = {"opacity": max(0.25, len(points) ** -0.5) if many else 1.0, "legendgroup": label}
@@ -55,7 +54,7 @@ def _skeletons(points, label, dash, first=True):
     for colour, bones in SIDE_BONES.items():
         x, y, z = bone_lines(points, bones)
         line = {"color": colour, "width": 3 if many else 6, "dash": dash}
-        legend = {"name": label, "showlegend": first and colour == MIDDLE}
+        legend = {"name": label, "showlegend": colour == MIDDLE}
         lines = {"mode": "lines", "line": line, "hoverinfo": "skip", **legend, **look}
         traces.append(go.Scatter3d(x=x, y=y, z=z, **lines))
     x, y, z = points.reshape(-1, 3).T
@@ -109,7 +108,7 @@ def _scene(points):
 _SIDE_LEGEND = _legend_line({"left": LEFT, "right": RIGHT}, 1.0)
 
 
-def pose_figure(poses, title, width=WIDTH, height=560):
+def pose_figure(poses, title):
     """Skeletons in 3D that can be turned; the first is solid, the next dashed, dotted, …
 
     Args:
@@ -126,8 +125,8 @@ def pose_figure(poses, title, width=WIDTH, height=560):
         figure.add_traces(_skeletons(pose, label, dash if len(pose) == 1 else "solid"))
     scene = _scene(points.values())
     margin = {"l": 0, "r": 0, "t": 70, "b": 0}
-    own = {"scene": scene, "annotations": [_SIDE_LEGEND], "margin": margin, **INSIDE}
-    return style(figure, title, width=width, height=height, **own)
+    layout = {"scene": scene, "annotations": [_SIDE_LEGEND], "margin": margin, **INSIDE}
+    return style(figure, title, height=560, **layout)
 
 
 def token_states(k_s, k_final, num_codes):
@@ -161,7 +160,7 @@ def _token_strip(states):
     )
 
 
-def film_figure(frames, title, truth=None, width=WIDTH, height=720):
+def film_figure(frames, title, truth=None):
     """A film of poses with a slider and a play button, at most `MAX_FRAMES` frames.
 
     Args:
@@ -202,6 +201,6 @@ def film_figure(frames, title, truth=None, width=WIDTH, height=720):
         figure.update_xaxes(title={"text": "token (number)", "standoff": 4}, ticks="")
         figure.update_yaxes(visible=False, domain=[0.0, 0.06])
     margin = {"l": 30, "r": 30, "t": 70, "b": 140}
-    own = {"scene": scene, "annotations": legends, "margin": margin, **INSIDE}
-    own |= controls([name for name, *_ in frames], -0.06)
-    return style(figure, title, width=width, height=height, **own)
+    layout = {"scene": scene, "annotations": legends, "margin": margin, **INSIDE}
+    layout |= controls([name for name, *_ in frames], -0.06)
+    return style(figure, title, height=720, **layout)

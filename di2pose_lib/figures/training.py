@@ -9,14 +9,12 @@ from di2pose_lib.base.skeleton import JOINT_NAMES, NUM_JOINTS
 from di2pose_lib.figures.look import (
     ABOVE,
     DASHED,
-    GRID,
     HIDDEN,
     INK,
     NARROW,
     PALETTE,
     float32,
     looks,
-    steps_of,
     style,
 )
 
@@ -126,59 +124,6 @@ def token_reach_figure(movement_mm, title):
     return figure.update_yaxes(showgrid=False)
 
 
-def chain_figure(k_start, k_s, num_codes, title):
-    """What the forward chain did to one pose's tokens: kept, replaced or occluded.
-
-    Args:
-        k_start: clean tokens, int64 (N,), in [0, C).
-        k_s: {step: tokens at that step, int64 (N,), in [0, C]}; C is Occ.
-        num_codes: C.
-        title: of the figure.
-
-    Returns:
-        plotly Figure, a row for each step.
-
-    Raises:
-        ValueError: a token out of range.
-    """
-    rows = torch.stack(list(k_s.values()))
-    check_range("k_start", k_start, 0, num_codes - 1)
-    check_range("k_s", rows, 0, num_codes)
-    # 0 kept, 1 replaced by another code, 2 occluded
-    state = (rows != k_start).int() + (rows == num_codes).int()
-    shown = rows.tolist()
-    text = [["Occ" if token == num_codes else str(token) for token in row] for row in shown]
-    colours = (PALETTE[5], PALETTE[1], GRID)
-    figure = go.Figure(
-        go.Heatmap(
-            z=state.numpy().astype(np.uint8),
-            x=np.arange(len(k_start), dtype=np.int32),
-            y=[f"step {step}" for step in k_s],
-            text=text,
-            texttemplate="%{text}" if len(k_start) <= 20 else None,
-            textfont={"size": 10},
-            colorscale=steps_of(colours),
-            zmin=0,
-            zmax=2,
-            xgap=1,
-            ygap=3,
-            showscale=False,
-            hovertemplate="%{y}, token %{x}: %{text}<extra></extra>",
-        )
-    )
-    for name, colour in zip(("kept", "replaced", "occluded"), colours, strict=True):
-        figure.add_scatter(  # for the legend alone
-            x=[None],
-            y=[None],
-            mode="markers",
-            marker={"color": colour, "size": 12, "symbol": "square"},
-            name=name,
-        )
-    figure = _styled(figure, title, "token", "", height=150 + 36 * len(k_s))
-    figure.update_yaxes(autorange="reversed", showgrid=False)
-    return figure.update_xaxes(showgrid=False)
-
-
 def curve_figure(curves, times, title, label="MPJPE, mm"):
     """Error over the number of reverse steps, a line for each way to go them.
 
@@ -210,14 +155,14 @@ def curve_figure(curves, times, title, label="MPJPE, mm"):
     figure.layout.xaxis.title.text = "steps of inference"
     legend = {"orientation": "h", "x": 0, "y": -0.25, "yanchor": "top"}
     margin = {"t": 125, "b": 100}
-    own = {"legend": legend, "margin": margin, "title_y": 0.96}
-    return style(figure, title, y=label, width=NARROW, height=480, **own)
+    layout = {"legend": legend, "margin": margin, "title_y": 0.96}
+    return style(figure, title, y=label, width=NARROW, height=480, **layout)
 
 
 def _add_time_axis(figure, steps, times):
     """Write ms per pose above the steps, a line for each number of pictures at once."""
     lines = [
-        "<br>".join(f"{own[count]:.{0 if own[count] >= 10 else 1}f}" for own in times.values())
+        "<br>".join(f"{ms[count]:.{0 if ms[count] >= 10 else 1}f}" for ms in times.values())
         for count in steps
     ]
     rows = " / ".join(f"{batch} picture{'' if batch == 1 else 's at once'}" for batch in times)

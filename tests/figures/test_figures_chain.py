@@ -76,7 +76,8 @@ def test_a_matrix_is_drawn_with_its_entries_and_with_occ_last():
 
 def test_each_fate_has_its_own_colour():
     fates = torch.tensor([[0, 1, 2]])
-    trace = fates_figure(fates).data[0]
+    trace = fates_figure(fates, steps=[0, 25, 100]).data[0]
+    assert list(trace.x) == ["0", "25", "100"]
     assert trace.z.dtype == np.uint8
     for value, colour in enumerate(COLOURS):
         place = (value - trace.zmin) / (trace.zmax - trace.zmin)

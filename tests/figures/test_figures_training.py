@@ -19,12 +19,10 @@ SERIES = {
 
 def every_figure():
     tokens = torch.arange(32).view(4, 8) % 6
-    chain = {0: tokens[0], 50: torch.tensor([0, 6, 2, 6, 4, 5, 1, 1])}
     return {
         "history": figures.history_figure(HISTORY, "nats", "t", ("vlb", "aux"), ("log C", 1.8)),
         "code use": figures.code_use_figure(tokens, 6, "t"),
         "reach": figures.token_reach_figure(torch.rand(8, 17, generator=_seeded()), "t"),
-        "chain": figures.chain_figure(tokens[0], chain, 6, "t"),
         "bars": figures.interval_bars(SERIES, "MPJPE, mm", "t", ("half", 100.0)),
     }
 
@@ -78,13 +76,6 @@ def test_hover_over_the_reach_of_tokens_names_the_joint():
     assert "%{x}" in figure.data[0].hovertemplate
 
 
-def test_chain_tells_kept_from_replaced_from_occluded():
-    k_start = torch.tensor([3, 1, 0, 3])
-    figure = figures.chain_figure(k_start, {7: torch.tensor([3, 2, 4, 0])}, 4, "t")
-    np.testing.assert_array_equal(figure.data[0].z, [[0, 1, 2, 1]])
-    assert figure.data[0].text[0][2] == "Occ"
-
-
 def test_bars_reach_from_the_low_to_the_high_end_of_the_interval():
     figure = figures.interval_bars(SERIES, "MPJPE, mm", "t")
     clean = figure.data[0]
@@ -108,10 +99,6 @@ def test_markdown_table_by_hand():
     [
         (lambda: figures.code_use_figure(torch.tensor([[4]]), 4, "t"), r"lie in \[0, 3\]; got 4"),
         (lambda: figures.token_reach_figure(torch.zeros(8, 16), "t"), "shape"),
-        (
-            lambda: figures.chain_figure(torch.tensor([1]), {3: torch.tensor([5])}, 4, "t"),
-            r"lie in \[0, 4\]; got 5",
-        ),
         (lambda: figures.interval_bars({}, "mm", "t"), "`series` must hold 1 to 7 series; got 0"),
         (lambda: figures.markdown_table(["a", "b"], [["c"]]), "2 cells; got 1"),
     ],
