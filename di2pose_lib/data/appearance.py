@@ -17,21 +17,15 @@ SKIN_TONES = ((0.94, 0.78, 0.67), (0.82, 0.62, 0.48), (0.60, 0.42, 0.30), (0.36,
 HAIR_TONES = ((0.06, 0.05, 0.05), (0.22, 0.13, 0.08), (0.45, 0.22, 0.10), (0.80, 0.66, 0.42))
 NUM_BOXES = 3  # pieces of furniture in a background
 GRID_SIZE = (9, 7)  # coarse colour noise of a background, rows by columns
+MAX_OCCLUDERS = 2  # K, the most shapes in front of a picture
+SIDE_RANGE = (0.2, 0.6)  # smallest and largest side of a shape relative to the person
 
 
 class Draws:
     """Tensors with one leading axis, moved and selected together."""
 
-    def _first(self):
-        return getattr(self, dataclasses.fields(self)[0].name)
-
     def __len__(self):
-        return len(self._first())
-
-    @property
-    def device(self):
-        """Where the draws are."""
-        return self._first().device
+        return len(getattr(self, dataclasses.fields(self)[0].name))
 
     def _map(self, function):
         fields = dataclasses.fields(self)
@@ -161,15 +155,13 @@ def sample_appearance(num, generator):
     )
 
 
-def sample_occluders(
-    joints_2d, image_size, generator, max_occluders=2, clear_share=0.2, size_range=(0.2, 0.6)
-):
+def sample_occluders(joints_2d, image_size, generator, clear_share):
     """Draw opaque shapes in front of people, for pictures with exact visibility.
 
-    With probability `clear_share` a picture has none; otherwise 1 … `max_occluders`,
+    With probability `clear_share` a picture has none; otherwise 1 … `MAX_OCCLUDERS`,
     each number equally likely. A shape is a rectangle or an ellipse (half and half)
     turned by any angle, centred within a tenth of the person's box around a joint
-    drawn at random; its width and its height are each uniform in `size_range` times
+    drawn at random; its width and its height are each uniform in `SIDE_RANGE` times
     the geometric mean of the box's sides. The box is that of the joints, clipped to
     the image.
 
@@ -177,9 +169,7 @@ def sample_occluders(
         joints_2d: float (B, J, 2), pixels.
         image_size: (height, width) in pixels.
         generator: torch.Generator of the CPU.
-        max_occluders: K, the most shapes per picture, ≥ 1.
         clear_share: probability of no shape, in [0, 1].
-        size_range: smallest and largest side relative to the person.
 
     Returns:
         Occluders with leading axis B, on the device of `joints_2d`.
@@ -190,22 +180,22 @@ def sample_occluders(
     inside = joints_2d.float().clamp_min(-0.5).minimum(high_edge)
     extent = (inside.amax(1) - inside.amin(1)).clamp_min(2.0)  # (B, 2) pixels
 
-    draw = dice.uniform(0.0, num_joints, max_occluders).long().clamp(max=num_joints - 1)
+    draw = dice.uniform(0.0, num_joints, MAX_OCCLUDERS).long().clamp(max=num_joints - 1)
     joint = draw.to(inside.device)[..., None].expand(-1, -1, 2)
-    jitter = dice.uniform(-0.1, 0.1, max_occluders, 2).to(inside.device)
+    jitter = dice.uniform(-0.1, 0.1, MAX_OCCLUDERS, 2).to(inside.device)
     side = extent.prod(-1).sqrt()[:, None, None]
-    sizes = dice.uniform(*size_range, max_occluders, 2).to(inside.device)
-    count = 1 + dice.uniform(0.0, max_occluders, 1).long().clamp(max=max_occluders - 1)
+    sizes = dice.uniform(*SIDE_RANGE, MAX_OCCLUDERS, 2).to(inside.device)
+    count = 1 + dice.uniform(0.0, MAX_OCCLUDERS, 1).long().clamp(max=MAX_OCCLUDERS - 1)
     count = count * (dice.uniform(0.0, 1.0, 1) >= clear_share)
-    present = torch.arange(max_occluders, device="cpu") < count
+    present = torch.arange(MAX_OCCLUDERS, device="cpu") < count
     return Occluders(
         centre=inside.gather(1, joint) + jitter * extent[:, None],
         half_size=0.5 * sizes * side,
-        angle=dice.uniform(0.0, math.pi, max_occluders).to(inside.device),
-        is_ellipse=(dice.uniform(0.0, 1.0, max_occluders) < 0.5).to(inside.device),
+        angle=dice.uniform(0.0, math.pi, MAX_OCCLUDERS).to(inside.device),
+        is_ellipse=(dice.uniform(0.0, 1.0, MAX_OCCLUDERS) < 0.5).to(inside.device),
         present=present.to(inside.device),
-        colours=dice.colour((0.0, 0.8), (0.1, 0.95), max_occluders, 2).to(inside.device),
-        cycles=dice.uniform(0.0, 4.0, max_occluders).to(inside.device),
+        colours=dice.colour((0.0, 0.8), (0.1, 0.95), MAX_OCCLUDERS, 2).to(inside.device),
+        cycles=dice.uniform(0.0, 4.0, MAX_OCCLUDERS).to(inside.device),
     )
 
 

@@ -11,6 +11,8 @@ import torch
 
 from di2pose_lib.base.checks import require
 
+ENLARGE = 1.25  # how much larger a crop is than the joints' box, as ViTPose's
+
 
 def look_at(position, target):
     """Rotation of a camera without roll that looks from `position` at `target`.
@@ -63,13 +65,12 @@ def project(joints_camera, intrinsics):
     return joints_camera[..., :2] / depth * focal + centre
 
 
-def crop_intrinsics(joints_camera, image_size, enlarge=1.25):
-    """Intrinsics of the crop around a person: the joints' box, enlarged, aspect kept.
+def crop_intrinsics(joints_camera, image_size):
+    """Intrinsics of the crop around a person: the joints' box times `ENLARGE`, aspect kept.
 
     Args:
         joints_camera: float (B, J, 3), metres, camera frame.
         image_size: (height, width) of the crop in pixels.
-        enlarge: how much larger the crop is than the joints' box (ViTPose: 1.25).
 
     Returns:
         float (B, 4): fx, fy, cx, cy in pixels of the crop; fx = fy.
@@ -81,7 +82,7 @@ def crop_intrinsics(joints_camera, image_size, enlarge=1.25):
     unit = torch.tensor([1.0, 1.0, 0.0, 0.0], dtype=joints_camera.dtype)
     rays = project(joints_camera, unit.to(joints_camera.device).expand(len(joints_camera), 4))
     low, high = rays.amin(dim=1), rays.amax(dim=1)  # (B, 2)
-    extent = (high - low).clamp_min(1e-3) * enlarge
+    extent = (high - low).clamp_min(1e-3) * ENLARGE
     focal = torch.minimum(width / extent[:, 0], height / extent[:, 1])
     middle = (low + high) / 2
     centre = torch.tensor([(width - 1) / 2, (height - 1) / 2], dtype=rays.dtype, device=rays.device)

@@ -23,14 +23,6 @@ class DenoiserConfig:
     heads: int
     mlp_ratio: int = 4
 
-    def __post_init__(self):
-        for name, value in vars(self).items():
-            require(value >= 1, f"`denoiser.{name}` must be at least 1; got {value}")
-        require(
-            self.width % self.heads == 0,
-            f"`denoiser.width` must be a multiple of heads = {self.heads}; got {self.width}",
-        )
-
 
 class AdaLN(nn.Module):
     """LayerNorm whose scale and shift are a learned function of the step."""

@@ -125,9 +125,9 @@ def one_pass(schedule):
     return worst
 
 
-def loss(schedule, aux_weight=0.1):
+def loss(schedule):
     """Eq. 11 at every step and pair of tokens, each of its terms, with `any_denoiser`."""
-    f, worst = any_denoiser(schedule), 0.0
+    f, worst, aux_weight = any_denoiser(schedule), 0.0, 0.1
     for s in range(1, schedule.num_steps + 1):
         k_s, k_start = reference.reachable_pairs(schedule, s)
         kl = reference.kl_nats(schedule, f, s)[k_s, k_start]

@@ -12,11 +12,6 @@ from di2pose_lib.tokens.fsq import FSQ
 POSE_UNIT = 0.25
 
 
-def _check_local_joints(local_joints):
-    odd = local_joints >= 1 and local_joints % 2 == 1
-    require(odd, f"`local_joints` must be positive and odd; got {local_joints}")
-
-
 def joint_shift(features, local_joints):
     """Move channel group g of X by g − ⌊X/2⌋ places along the joint axis, zero padded.
 
@@ -30,7 +25,8 @@ def joint_shift(features, local_joints):
     Raises:
         ValueError: `local_joints` is not a positive odd number, or `features` no (B, J, D).
     """
-    _check_local_joints(local_joints)
+    odd = local_joints >= 1 and local_joints % 2 == 1
+    require(odd, f"`local_joints` must be positive and odd; got {local_joints}")
     check_tensor("features", features, ("B", "J", "D"))
     reach = local_joints // 2
     joints = features.shape[1]
@@ -49,11 +45,7 @@ def tree_matrices(local_joints):
     its ancestor m bones up (0 where there is none), for m < 0 the mean of its descendants
     |m| bones down (0 at the ends). The paper's words suggest the tree and its figure
     shows the index order, which is the default.
-
-    Raises:
-        ValueError: `local_joints` is not a positive odd number.
     """
-    _check_local_joints(local_joints)
     up = torch.zeros(len(PARENTS), len(PARENTS), dtype=torch.float64)
     for joint, parent in enumerate(PARENTS):
         if parent >= 0:

@@ -315,18 +315,6 @@ def test_rows_from_the_code_table_differ_and_keep_their_size_and_occ_its_own():
 # Refusals
 
 
-@pytest.mark.parametrize("name", [*SMALL, "mlp_ratio"])
-def test_a_size_below_one_is_refused(name):
-    with pytest.raises(ValueError, match=f"`denoiser.{name}` must be at least 1; got 0"):
-        DenoiserConfig(**{**SMALL, name: 0})
-
-
-def test_a_width_that_heads_do_not_divide_is_refused():
-    sentence = "`denoiser.width` must be a multiple of heads = 3; got 16"
-    with pytest.raises(ValueError, match=sentence):
-        DenoiserConfig(**{**SMALL, "heads": 3})
-
-
 @pytest.mark.parametrize(
     ("name", "value", "sentence"),
     [

@@ -295,10 +295,6 @@ def test_fewer_tokens_than_joints_start_at_joints_too():
 
 @pytest.mark.parametrize("local_joints", [0, 2, -1])
 def test_joint_shift_refuses_a_number_of_joints_that_has_no_middle(local_joints):
-    with pytest.raises(
-        ValueError, match=f"`local_joints` must be positive and odd; got {local_joints}"
-    ):
-        tree_matrices(local_joints)
     sentence = f"`local_joints` must be positive and odd; got {local_joints}"
     with pytest.raises(ValueError, match=sentence):
         joint_shift(torch.zeros(1, 17, 6), local_joints)
