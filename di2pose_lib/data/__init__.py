@@ -10,11 +10,4 @@ from di2pose_lib.data.mocap import Recording, read_trial
 from di2pose_lib.data.sources import Source, open_source
 from di2pose_lib.data.stage import prepared_data
 
-__all__ = [
-    "FIELDS",
-    "Recording",
-    "Source",
-    "open_source",
-    "prepared_data",
-    "read_trial",
-]
+__all__ = ["FIELDS", "Recording", "Source", "open_source", "prepared_data", "read_trial"]

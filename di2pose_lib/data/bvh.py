@@ -35,7 +35,6 @@ class Motion:
         names: the J joint names in the file's order, parents before children.
         parents: index of each joint's parent; −1 for the root, which is joint 0.
         offsets: float64 (J, 3), each joint in its parent's frame at rest, file units.
-        channels: channel names of each joint; together the columns of `frames`.
         end_parents: the joint that each of the E End Sites hangs on.
         end_offsets: float64 (E, 3), file units.
         frames: float64 (F, 3 + 3 J): root position, then Z, Y, X degrees of each joint.
@@ -45,7 +44,6 @@ class Motion:
     names: tuple
     parents: tuple
     offsets: torch.Tensor
-    channels: tuple
     end_parents: tuple
     end_offsets: torch.Tensor
     frames: torch.Tensor
@@ -92,13 +90,12 @@ def read_bvh(path):
             file, the line, the wanted and the got.
     """
     lines = read_text_lines(path)
-    names, parents, offsets, channels, ends, line = _read_hierarchy(path, lines)
-    frames, frame_time = _read_motion(path, lines, line, sum(map(len, channels)))
+    names, parents, offsets, ends, line = _read_hierarchy(path, lines)
+    frames, frame_time = _read_motion(path, lines, line, 3 + 3 * len(names))
     return Motion(
         names=tuple(names),
         parents=tuple(parents),
         offsets=torch.tensor(offsets, dtype=torch.float64),
-        channels=tuple(channels),
         end_parents=tuple(parent for parent, _ in ends),
         end_offsets=torch.tensor([offset for _, offset in ends], dtype=torch.float64).view(-1, 3),
         frames=torch.from_numpy(frames),
@@ -178,7 +175,7 @@ def _read_hierarchy(path, lines):
     words = _Words(path, lines)
     words.expect("HIERARCHY")
     words.expect("ROOT")
-    names, parents, offsets, channels, ends = [], [], [], [], []
+    names, parents, offsets, ends = [], [], [], []
     open_joints = []  # indices of the joints whose brace is open, the innermost last
     keyword = "ROOT"
     while True:
@@ -200,14 +197,14 @@ def _read_hierarchy(path, lines):
             words.expect("{")
             words.expect("OFFSET")
             offsets.append(words.numbers(f"an OFFSET of {show(name)}"))
-            channels.append(ROOT_CHANNELS if keyword == "ROOT" else ROTATIONS)
-            for word in ("CHANNELS", str(len(channels[-1])), *channels[-1]):
+            channels = ROOT_CHANNELS if keyword == "ROOT" else ROTATIONS
+            for word in ("CHANNELS", str(len(channels)), *channels):
                 words.expect(word)
         if not open_joints:
             break
         keyword = words.expect("JOINT", "End", "}")
     words.expect("MOTION")
-    return names, parents, offsets, channels, ends, words.line
+    return names, parents, offsets, ends, words.line
 
 
 def _read_motion(path, lines, motion_line, num_columns):

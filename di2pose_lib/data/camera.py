@@ -65,6 +65,13 @@ def project(joints_camera, intrinsics):
     return joints_camera[..., :2] / depth * focal + centre
 
 
+def inside_image(joints_2d, image_size):
+    """Which joints (…, 2), pixels, lie inside an image of (h, w): bool (…)."""
+    x, y = joints_2d.unbind(dim=-1)
+    height, width = image_size
+    return (x >= -0.5) & (x < width - 0.5) & (y >= -0.5) & (y < height - 0.5)
+
+
 def crop_intrinsics(joints_camera, image_size):
     """Intrinsics of the crop around a person: the joints' box times `ENLARGE`, aspect kept.
 

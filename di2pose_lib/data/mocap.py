@@ -128,16 +128,12 @@ def read_trial(path, asf=None, num_frames=None):
 def continuous(recording):
     """The recording cut at its jumps: a list of `Recording`s of one segment each."""
     parts = []
-    for segment in recording.segment.unique():
-        own = recording.segment == segment
-        parts.append(
-            replace(
-                recording,
-                joints=recording.joints[own],
-                frame=recording.frame[own],
-                segment=recording.segment[own],
-            )
+    for number in recording.segment.unique():
+        rows = recording.segment == number
+        joints, frame, segment = (
+            field[rows] for field in (recording.joints, recording.frame, recording.segment)
         )
+        parts.append(replace(recording, joints=joints, frame=frame, segment=segment))
     return parts
 
 

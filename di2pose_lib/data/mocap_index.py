@@ -39,7 +39,6 @@ class Trial:
     Attributes:
         split: of `SPLITS`; no subject is in two.
         subject, name: such as "05" and "05_01".
-        description: the database's words.
         action: of `ACTIONS`.
         num_frames: recorded frames, without the T-pose and before any is dropped.
         path: the BVH file.
@@ -49,7 +48,6 @@ class Trial:
     split: str
     subject: str
     name: str
-    description: str
     action: str
     num_frames: int
     path: Path
@@ -98,10 +96,8 @@ def read_index(root):
         trials.append(trial)
     bvh.expect(trials, f"{index}, line 2", "at least one trial", "the end of the file")
     for split in SPLITS:
-        wanted, got = (
-            f"trials of each of {', '.join(SPLITS)}",
-            f"the end of the file and none of {split}",
-        )
+        wanted = f"trials of each of {', '.join(SPLITS)}"
+        got = f"the end of the file and none of {split}"
         bvh.expect(split in split_of.values(), where, wanted, got)
     without = sorted({trial.subject for trial in trials if trial.asf is None})
     if skeletons and without:
@@ -125,10 +121,10 @@ def _skeletons(root):
             f"{root} must have its skeletons in a folder 'asf'; got {name!r}",
         )
     names = os.listdir(root / "asf") if is_there(root / "asf", folder=True) else ()
-    found = {}
+    by_spelling = {}
     for name in sorted(names):
-        found.setdefault(_spelled(name), []).append(name)
-    return found
+        by_spelling.setdefault(_spelled(name), []).append(name)
+    return by_spelling
 
 
 def _rows(index):
@@ -177,7 +173,6 @@ def _trial(root, where, row, skeletons):
         split=row["split"],
         subject=row["subject"],
         name=row["trial"],
-        description=row["description"],
         action=action_of(row["description"]),
         num_frames=int(count) - 1,
         path=path,

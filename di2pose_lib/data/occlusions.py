@@ -26,6 +26,7 @@ import torch
 
 from di2pose_lib.base.checks import check_tensor, require
 from di2pose_lib.base.seeding import generator_for, image_seeds
+from di2pose_lib.data.camera import inside_image
 from di2pose_lib.data.dataset import IMAGENET_MEAN
 
 CELL_ROWS = 8
@@ -134,13 +135,6 @@ def hidden_joints(joints_2d, lost):
     column, row = (joints_2d + 0.5).floor().long().unbind(dim=-1)
     column, row = column.clamp(0, width - 1), row.clamp(0, height - 1)
     return lost[torch.arange(batch)[:, None], row, column] | outside
-
-
-def inside_image(joints_2d, image_size):
-    """Which joints (…, 2), pixels, lie inside an image of (h, w): bool (…)."""
-    x, y = joints_2d.unbind(dim=-1)
-    height, width = image_size
-    return (x >= -0.5) & (x < width - 0.5) & (y >= -0.5) & (y < height - 0.5)
 
 
 def without_hidden(joints_2d, hidden, image_size):

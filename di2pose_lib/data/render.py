@@ -29,7 +29,7 @@ from di2pose_lib.data.body_parts import (
     clothing,
     ellipsoids,
 )
-from di2pose_lib.data.camera import project
+from di2pose_lib.data.camera import inside_image, project
 
 OVERSAMPLING = 2  # samples per pixel along each axis, averaged: edges are smooth
 PART_BITS, SIGN_BIT = 31, -(2**31)  # of an int32: number of a part, sign
@@ -235,8 +235,7 @@ def render(joints_camera, intrinsics, appearance, image_size, occluders=None, ch
         chunk_size = max(1, samples // (OVERSAMPLING**2 * height * width))
     tolerance = DEPTH_TOLERANCE * joints_camera.new_tensor(FLESH)
     images = torch.empty(num, 3, height, width, dtype=torch.uint8, device=device)
-    u, v = joints_2d.unbind(-1)
-    covered = (u < -0.5) | (u >= width - 0.5) | (v < -0.5) | (v >= height - 0.5)
+    covered = ~inside_image(joints_2d, image_size)
     if occluders is not None:
         covered |= (occluder_distance(occluders, joints_2d)[0] < 0).any(0)
     hidden = torch.zeros_like(covered)

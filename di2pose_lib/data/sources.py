@@ -112,23 +112,23 @@ class MocapSource:
 
         Of all splits at once: a bad file is refused before an image is made of another.
         """
-        own, counts = {}, {}
+        stretches, counts = {}, {}
         for trial in self.trials:
             number = counts[trial.split] = counts.get(trial.split, -1) + 1
             whole = mocap.read_trial(trial.path, trial.asf, trial.num_frames)
             parts = [(number, trial, part) for part in mocap.continuous(whole)]
-            own.setdefault(trial.subject, []).extend(parts)
-        return own
+            stretches.setdefault(trial.subject, []).extend(parts)
+        return stretches
 
     def clips(self, split, num_sequences, num_frames, frames_per_second, seed):
-        own = self.stretches
         subjects = self.subjects(split)
         for number in range(num_sequences):
             subject = subjects[number % len(subjects)]
             generator = generator_for(seed, "motion", split, number)
-            lengths = torch.tensor([len(p.joints) for *_, p in own[subject]], dtype=torch.float64)
+            stretches = self.stretches[subject]
+            lengths = torch.tensor([len(part.joints) for *_, part in stretches]).double()
             chosen = torch.multinomial(lengths, 1, generator=generator)
-            recording, trial, part = own[subject][chosen]
+            recording, trial, part = stretches[chosen]
             rows = _window(part, num_frames, frames_per_second, generator)
             joints = _on_the_spot(part.joints[rows], generator)
             yield Clip(subject, trial.action, joints, part.frame[rows], recording)

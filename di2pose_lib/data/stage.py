@@ -15,11 +15,7 @@ def prepared_data(pipeline):
         source = open_source(config)
         if pipeline.stage:
             check_record(config, source)
-        return {
-            "data": to_dict(config.data),
-            "seed": config.seed,
-            "source": source.identity(),
-        }
+        return {"data": to_dict(config.data), "seed": config.seed, "source": source.identity()}
 
     def build(new, inputs):
         prepare_dataset(new, open_source(config), config.data, config.seed)

@@ -17,12 +17,7 @@ import torch
 
 from di2pose_lib.base.checks import as_integer, check_number, check_range, check_tensor, require
 from di2pose_lib.base.devices import moved
-from di2pose_lib.diffusion.transitions import (
-    q_posterior_sample,
-    q_sample,
-    uniform,
-    uniform_codes,
-)
+from di2pose_lib.diffusion.transitions import q_posterior_sample, q_sample, uniform, uniform_codes
 
 
 class Sampled(NamedTuple):

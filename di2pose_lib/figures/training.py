@@ -53,11 +53,7 @@ def history_figure(history, y, title, columns=("loss",), reference=None, log_y=F
         )
     if reference is not None:
         label, value = reference
-        figure.add_hline(
-            y=value,
-            line=DASHED,
-            annotation={"text": label, **SMALL},
-        )
+        figure.add_hline(y=value, line=DASHED, annotation={"text": label, **SMALL})
     figure = _styled(figure, title, "training step", y)
     if log_y:
         figure.update_yaxes(type="log")
@@ -88,11 +84,7 @@ def code_use_figure(tokens, num_codes, title):
             hovertemplate="code %{customdata}: %{y:.2f} %<extra></extra>",
         )
     )
-    figure.add_hline(
-        y=100 / num_codes,
-        line=DASHED,
-        annotation={"text": "even use", **SMALL},
-    )
+    figure.add_hline(y=100 / num_codes, line=DASHED, annotation={"text": "even use", **SMALL})
     figure.update_layout(bargap=0)
     return _styled(figure, title, "rank of the code", "share of all tokens, %")
 

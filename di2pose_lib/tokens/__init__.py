@@ -8,9 +8,4 @@ from di2pose_lib.tokens.fsq import FSQ
 from di2pose_lib.tokens.stage import trained_tokenizer
 from di2pose_lib.tokens.tokenizer import PoseTokenizer, joint_shift
 
-__all__ = [
-    "FSQ",
-    "PoseTokenizer",
-    "joint_shift",
-    "trained_tokenizer",
-]
+__all__ = ["FSQ", "PoseTokenizer", "joint_shift", "trained_tokenizer"]

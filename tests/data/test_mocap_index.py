@@ -52,7 +52,6 @@ def test_the_index_lists_trials_with_their_files_and_skeletons(write, capsys):
         split="train",
         subject="01",
         name="01_01",
-        description="walk, turn",
         action="walk",
         num_frames=2,
         path=root / "bvh/01/01_01.bvh",
