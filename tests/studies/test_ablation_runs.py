@@ -44,8 +44,8 @@ TABLE = ablations.Table(
         ),
         ablations.Setting("both, three steps", {"evaluation.num_inference_steps": 3}),
     ),
+    ablations.table_of("5").primary,
     "both",
-    ablations.ONE_SAMPLE,
 )
 TOKENS = ablations.Table(
     "tokens",
@@ -56,8 +56,8 @@ TOKENS = ablations.Table(
         ablations.Setting("X = 1", {"tokenizer.sizes.local_joints": 1}),
         ablations.Setting("PCT", {}, None, ablations.table_of("4").settings[0].design),
     ),
+    ablations.table_of("3a").primary,
     "X = 3",
-    ablations.RECONSTRUCTION,
 )
 
 

@@ -93,7 +93,8 @@ def test_designs_have_about_equal_parameters_and_but_for_pcts_codebook_equal_bit
 
 
 def test_our_design_in_table_4_is_the_tokenizer_of_the_parameters():
-    sizes, design = BASE.tokenizer.sizes, ablations.sized(ablations.REFERENCE)
+    ours = setting("4", ablations.table_of("4").favourite).design
+    sizes, design = BASE.tokenizer.sizes, ablations.sized(ours)
     for name in ("num_tokens", "levels", "width", "encoder_blocks", "decoder_width"):
         assert getattr(sizes, name) == getattr(design, name)
     assert (sizes.decoder_blocks, sizes.local_joints) == (
@@ -162,6 +163,22 @@ def test_a_senseless_change_is_refused(changes, sentence):
         ablations.changed(BASE, changes)
 
 
+@pytest.mark.parametrize(
+    ("right", "wrong", "place"),
+    [
+        ("favourite: both", "favorite: both", "favorite"),
+        ("kind: denoiser", "kind: chain", "kind"),
+        ("width: 64", "breadth: 64", "breadth"),
+    ],
+)
+def test_a_misspelt_table_is_refused_by_its_place(tmp_path, right, wrong, place):
+    text = ablations.TABLES_FILE.read_text(encoding="utf-8")
+    path = tmp_path / "tables.yaml"
+    path.write_text(text.replace(right, wrong, 1), encoding="utf-8")
+    with pytest.raises(ValueError, match=rf"\d\.(settings\.\d\.design\.)?{place}\n"):
+        ablations.read_tables(path)
+
+
 def test_another_table_is_refused():
     with pytest.raises(ValueError, match="`table` must be one of 3a, .*; got '9z'"):
         ablations.table_of("9z")
@@ -175,8 +192,8 @@ def made_up(errors, **columns):
         for seed, error in enumerate(each)
         for k, (add, n) in enumerate(((3.0, 1), (-1.0, 3)))
     ]
-    place = {"study": "ablation_5", "source": "synthetic", "joints": "all", **ablations.ONE_SAMPLE}
-    return pd.DataFrame(lines).assign(**place | columns)
+    place = {"study": "ablation_5", "source": "synthetic", "joints": "all"}
+    return pd.DataFrame(lines).assign(**place | ablations.table_of("5").primary | columns)
 
 
 def test_a_table_compares_each_setting_with_its_favourite():
@@ -198,7 +215,8 @@ def test_a_contrast_weighs_settings_and_measures_in_each_cluster():
     own = ablations.table_of("5")
     clean = made_up({"both": [10.0, 11.0], "replace": [10.0, 12.0]})
     hidden = made_up({"both": [15.0, 17.0], "replace": [20.0, 24.0]}, occlusion="occluders")
+    rise = ablations.table_of("occlusion").contrasts[0].measures
     weights, rows = {"replace": 1, "both": -1}, pd.concat([clean, hidden])
     assert ablations.weighted(rows, own, weights).mean == pytest.approx(0.5)
-    rises = ablations.weighted(rows, own, weights, ablations.RISE)
+    rises = ablations.weighted(rows, own, weights, rise)
     assert rises.mean == pytest.approx(((20 - 10) - (15 - 10) + (24 - 12) - (17 - 11)) / 2)
