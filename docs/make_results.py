@@ -270,7 +270,7 @@ def seeds():
 def claims():
     """The verdicts on the claims that are marked to be shown, in Markdown."""
     rows = pd.read_csv(ROOT / ledger.LEDGER, dtype=str, keep_default_na=False)
-    listed = read_csv(ROOT / ledger.CLAIMS)
+    listed = read_csv(ROOT / ledger.CLAIMS_FILE)
     listed = listed[listed.readme == "yes"].id
     rows = rows[(rows.column == ledger.CLAIM) & rows.row.isin(listed)]
     lines = [

@@ -27,7 +27,7 @@ DECIDE = ("mpjpe_mm", "bone_error_mm")  # both are to be kept
 SHARE = 0.99  # of the reference's quality that is to be kept
 ALLOWED = 100 * (1 / SHARE - 1)  # %: so much may an error lie above its reference
 KEPT, MISSED, UNDECIDED = "kept", "missed", "undecided"
-BENCHMARK = "benchmarks/results/inference_cpu.json"
+BENCHMARK_FILE = "benchmarks/results/inference_cpu.json"
 RANDOM = "random"
 PER_POSE = {  # the sampler's `order`: where the benchmark has ms per pose by the number of steps
     RANDOM: "ms_per_pose_by_steps",
@@ -157,7 +157,7 @@ def times_per_pose(scale, order=RANDOM, root=None):
         scale: "lesson" or "paper".
         order: a key of `PER_POSE`; "paper" is timed in random order alone.
     """
-    cases = read_json((root or project_root()) / BENCHMARK)["cases"][scale]
+    cases = read_json((root or project_root()) / BENCHMARK_FILE)["cases"][scale]
     return {
         int(batch): {int(steps): ms for steps, ms in case[PER_POSE[order]].items()}
         for batch, case in cases.items()

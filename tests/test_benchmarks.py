@@ -16,7 +16,7 @@ from di2pose_lib.evaluation.advocc_rows import error_table
 from di2pose_lib.evaluation.advocc_search import COARSE_TO_FINE, FULL, SEARCHES, coarse_to_fine
 from di2pose_lib.evaluation.patch_grid import patch_grid
 from studies import step_choice
-from studies.claims import BENCHMARK_FILE, milliseconds
+from studies.effects import BENCHMARK_FILE, milliseconds
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 SMOKE = "pipelines/smoke.yaml"
@@ -95,7 +95,7 @@ def test_the_time_of_a_pose_is_written_as_the_ledger_reads_it(benchmark, tmp_pat
     inference.main()
     found = json.loads(out.read_text())
     assert found["machine"].keys() >= KEYS
-    monkeypatch.setattr("studies.claims.project_root", lambda: tmp_path)
+    monkeypatch.setattr("studies.effects.project_root", lambda: tmp_path)
     each, where = milliseconds(25)
     case = found["cases"]["lesson"]["1"]
     assert each == pytest.approx(case["ms_per_pose_by_steps"]["25"])

@@ -8,21 +8,23 @@ import pytest
 
 from di2pose_lib.base.project import project_root
 from di2pose_lib.evaluation.intervals import FAILS, HOLDS, UNDECIDED, Interval
-from studies import ablations, claims
-from studies.claims import CLAIMS, CLEAN, OCCLUDERS, Found, Undecidable
+from di2pose_lib.evaluation.visibility import COVERED, SEEN
+from studies import ablations, effects
+from studies.claims import CLAIMS
+from studies.effects import CLEAN, OCCLUDERS, Effect, Undecidable
 
 ROOT = project_root()
 
 
-def rows(value, seeds=3, spread=0.1, study="occlusion", **fields):
+def rows(value, seeds=3, spread=0.1, **fields):
     """Rows of Algorithm 2's sample: a value in two people of each seed."""
-    usual = claims.USUAL | {"action": "all", "setting": "", "occlusion": "clean", "level": 0.0}
+    usual = effects.USUAL | {"setting": "", "occlusion": "clean", "level": 0.0}
     lines = [
         {"seed": seed, "cluster": f"{seed}-{k}", "value": value + spread * seed + k, "n": 2}
         for seed in range(seeds)
         for k in (0, 1)
     ]
-    return pd.DataFrame(lines).assign(study=study, source="synthetic", **usual | fields)
+    return pd.DataFrame(lines).assign(source="synthetic", **usual | fields)
 
 
 def decide(name, *parts):
@@ -55,46 +57,46 @@ def test_every_claim_has_a_sentence_and_a_function():
 def test_a_verdict_needs_an_interval_on_one_side_and_three_seeds_of_training(
     value, is_trained, word
 ):
-    assert Found(value, "", "", is_trained=is_trained).verdict == word
+    assert Effect(value, "", "", is_trained=is_trained).verdict == word
 
 
 def test_a_change_is_taken_in_each_person():
     df = pd.concat([rows(100.0), rows(130.0, **OCCLUDERS)])
-    found = claims.change(df, OCCLUDERS, CLEAN)
-    assert found.value == pytest.approx((30.0, 30.0, 30.0, 3)) and found.unit == "mm"
-    assert "occluders" in found.measure and found.made_by == "occlusion"
+    effect = effects.change(df, OCCLUDERS, CLEAN)
+    assert effect.value == pytest.approx((30.0, 30.0, 30.0, 3)) and effect.unit == "mm"
+    assert "occluders" in effect.measure and effect.made_by == "occlusion"
 
 
 def test_intervals_that_share_nothing_are_joined_by_movers_rule():
-    first, second = Found(interval(10.0, 3.0), "a", "x"), Found(interval(4.0, 4.0, 2), "b", "x")
-    found = claims.minus(first, second)
-    assert found.value == pytest.approx((6.0, 1.0, 11.0, 2)) and found.measure == "a above b"
-    assert claims.scaled(first, 2).value == (20.0, 14.0, 26.0, 3)
-    assert claims.left_of(12, first).value == (2.0, -1.0, 5.0, 3)
+    first, second = Effect(interval(10.0, 3.0), "a", "x"), Effect(interval(4.0, 4.0, 2), "b", "x")
+    effect = effects.minus(first, second)
+    assert effect.value == pytest.approx((6.0, 1.0, 11.0, 2)) and effect.measure == "a above b"
+    assert effects.scaled(first, 2).value == (20.0, 14.0, 26.0, 3)
+    assert effects.left_of(12, first).value == (2.0, -1.0, 5.0, 3)
 
 
 def test_what_is_not_there_says_why():
     df = rows(100.0)
     with pytest.raises(Undecidable) as nothing:
-        claims.error(df, metric="pa_mpjpe_mm")
-    assert nothing.value.args[0] == claims.NOT_RUN and nothing.value.args[2] == "occlusion"
+        effects.error(df, metric="pa_mpjpe_mm")
+    assert (nothing.value.status, nothing.value.made_by) == (effects.NOT_RUN, "occlusion")
     with pytest.raises(Undecidable) as other:
-        claims.error(df, action="Sitting")
-    assert other.value.args[0] == claims.LICENSED
+        effects.error(df, action="Sitting")
+    assert other.value.status == effects.LICENSED
     with pytest.raises(Undecidable) as rival:
         decide("accuracy", df)
-    assert rival.value.args[0] == claims.QUOTED
+    assert rival.value.status == effects.QUOTED
 
 
 def test_a_rival_with_rows_decides_the_claims_about_it():
     ours, theirs = rows(100.0), rows(104.0, method="DiffPose")
-    found = decide("accuracy", ours, theirs)
-    assert (found.value.mean, found.verdict) == (pytest.approx(4.0), HOLDS)
+    effect = decide("accuracy", ours, theirs)
+    assert (effect.value.mean, effect.verdict) == (pytest.approx(4.0), HOLDS)
     assert decide("accuracy", rows(110.0), theirs).verdict == FAILS
     attacked = [
         rows(value, **place, method=method, study="advocc")
         for method, unhit, hit in (("Di2Pose", 100.0, 120.0), ("DiffPose", 104.0, 150.0))
-        for value, place in ((unhit, claims.UNHIT), (hit, claims.FRESH_80))
+        for value, place in ((unhit, effects.UNHIT), (hit, effects.FRESH_80))
     ]
     rise = decide("occlusion-adversarial", *attacked)
     assert rise.value.mean == pytest.approx((150 - 104) - (120 - 100))
@@ -105,25 +107,25 @@ def test_samples_may_bend_joints_one_point_more_often_than_the_truth():
     metric = {"metric": "poses_beyond_limits_percent"}
     truth = rows(10.0, method="ground truth", estimator="", **metric)
     assert decide("plausible-tokens", truth, rows(10.5, **metric)).verdict == HOLDS
-    found = decide("plausible-tokens", truth, rows(14.0, **metric))
-    assert (found.verdict, found.unit) == (FAILS, "%")
-    assert found.value.mean == pytest.approx(-3.0)
+    effect = decide("plausible-tokens", truth, rows(14.0, **metric))
+    assert (effect.verdict, effect.unit) == (FAILS, "%")
+    assert effect.value.mean == pytest.approx(-3.0)
 
 
 def test_bones_may_be_a_tenth_worse_under_occluders():
     metric = {"metric": "bone_error_mm"}
     clean = rows(20.0, spread=0.0, **metric)
-    found = decide("plausible-occluded", clean, rows(21.0, spread=0.0, **OCCLUDERS, **metric))
-    assert found.value.mean == pytest.approx(0.1 * 20.5 - 1.0) and found.verdict == HOLDS
+    effect = decide("plausible-occluded", clean, rows(21.0, spread=0.0, **OCCLUDERS, **metric))
+    assert effect.value.mean == pytest.approx(0.1 * 20.5 - 1.0) and effect.verdict == HOLDS
 
 
 def test_covered_joints_must_rise_by_more_than_seen_ones():
     def joints(kind, clean, hidden):
         return rows(clean, joints=kind), rows(hidden, joints=kind, **OCCLUDERS)
 
-    covered, seen = joints(claims.COVERED, 100.0, 150.0), joints(claims.SEEN, 80.0, 90.0)
-    found = decide("failures", *covered, *seen)
-    assert found.value.mean == pytest.approx(40.0) and found.verdict == HOLDS
+    covered, seen = joints(COVERED, 100.0, 150.0), joints(SEEN, 80.0, 90.0)
+    effect = decide("failures", *covered, *seen)
+    assert effect.value.mean == pytest.approx(40.0) and effect.verdict == HOLDS
 
 
 def test_hard_actions_are_told_beside_the_mean_of_all_actions():
@@ -143,8 +145,8 @@ def of_ablation(name, errors, **columns):
 
 def test_the_favourite_must_be_better_than_every_other_setting():
     better = of_ablation("3a", {"X = 1": 12.0, "X = 3": 10.0, "X = 5": 11.0})
-    found = decide("local-joints", better)
-    assert found.verdict == HOLDS and "X = 5 above X = 3, the lowest of 2" in found.measure
+    effect = decide("local-joints", better)
+    assert effect.verdict == HOLDS and "X = 5 above X = 3, the lowest of 2" in effect.measure
     worse = decide("local-joints", of_ablation("3a", {"X = 1": 12.0, "X = 3": 10.0, "X = 5": 9.0}))
     assert worse.verdict == FAILS and worse.measure.endswith("interval of all together")
     assert decide("local-interactions", better).value.mean == pytest.approx(2.0)
@@ -160,9 +162,9 @@ def test_a_gain_and_an_allowance():
     rows_of = of_ablation("occlusion", {plain: 160.0, occluded: 153.0})
     assert decide("no-augmentation", rows_of).value.mean == pytest.approx(5 - 7)
     steps = of_ablation("3d", {"S = 100, run in 100": 100.0, "S = 100, run in 25": 103.0})
-    found = decide("few-steps", steps)
+    effect = decide("few-steps", steps)
     mean = steps[steps.setting == "S = 100, run in 100"].value.mean()
-    assert found.value.mean == pytest.approx(100 * (0.05 * mean - 3) / mean) and found.unit == "%"
+    assert effect.value.mean == pytest.approx(100 * (0.05 * mean - 3) / mean) and effect.unit == "%"
 
 
 def test_the_use_of_codes_has_the_seeds_interval_alone():
@@ -173,8 +175,8 @@ def test_the_use_of_codes_has_the_seeds_interval_alone():
         for seed in range(3)
     ]
     place = {"study": "ablation_4", "joints": "all", "metric": "codes_used_share"}
-    found = decide("codebook", pd.DataFrame(lines).assign(**place))
-    assert found.value == pytest.approx((10.0, 10.0, 10.0, 3)) and found.over == "seeds"
+    effect = decide("codebook", pd.DataFrame(lines).assign(**place))
+    assert effect.value == pytest.approx((10.0, 10.0, 10.0, 3)) and effect.over == "seeds"
 
 
 def test_equations_and_times_are_read_from_their_files(tmp_path, monkeypatch):
@@ -185,12 +187,12 @@ def test_equations_and_times_are_read_from_their_files(tmp_path, monkeypatch):
     with pytest.raises(Undecidable):
         decide("bound", rows(1.0))
     put(tmp_path / "results/lesson/synthetic/transition_matrices.json", {"bound_max_error": 1e-12})
-    found = decide("bound", rows(1.0))
-    assert (found.value.mean, found.verdict) == (pytest.approx(3.0), HOLDS)
+    effect = decide("bound", rows(1.0))
+    assert (effect.value.mean, effect.verdict) == (pytest.approx(3.0), HOLDS)
     cases = {"lesson": {"1": {"ms_per_pose_by_steps": {"1": 10.0, "100": 109.0}}}}
-    put(tmp_path / claims.BENCHMARK_FILE, {"device": "cpu", "threads": 2, "cases": cases})
-    found = decide("runtime", rows(1.0))
-    assert (found.value.mean, found.verdict) == (pytest.approx(50 - 1000 / 109), HOLDS)
+    put(tmp_path / effects.BENCHMARK_FILE, {"device": "cpu", "threads": 2, "cases": cases})
+    effect = decide("runtime", rows(1.0))
+    assert (effect.value.mean, effect.verdict) == (pytest.approx(50 - 1000 / 109), HOLDS)
 
 
 def put(path, value):
@@ -199,7 +201,7 @@ def put(path, value):
 
 
 @pytest.mark.parametrize(
-    ("name", "effect", "word"),
+    ("name", "mean", "word"),
     [  # by hand, from the papers' tables
         ("accuracy-aligned", 39.1 - 39.16, UNDECIDED),
         ("occlusion-drop", 129 - 228.4, FAILS),
@@ -207,6 +209,6 @@ def put(path, value):
         ("values", -1.0, FAILS),
     ],
 )
-def test_the_papers_own_arithmetic(name, effect, word):
-    found = decide(name, rows(1.0))
-    assert found.value.mean == pytest.approx(effect, abs=0.06) and found.verdict == word
+def test_the_papers_own_arithmetic(name, mean, word):
+    effect = decide(name, rows(1.0))
+    assert effect.value.mean == pytest.approx(mean, abs=0.06) and effect.verdict == word

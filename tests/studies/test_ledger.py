@@ -7,17 +7,18 @@ import pandas as pd
 import pytest
 from test_claims import rows as rows_of
 
+from di2pose_lib.base.config import SOURCES
 from di2pose_lib.base.project import project_root
 from di2pose_lib.evaluation.intervals import FAILS, HOLDS, UNDECIDED
 from di2pose_lib.evaluation.table import COLUMNS, block_path, write_table
-from studies import claims, ledger
+from studies import effects, ledger
 from studies.ledger import CLAIM
 from studies.paper_numbers import read_csv
 
 ROOT = project_root()
 STATUSES = {
-    *(claims.MEASURED, claims.LICENSED, claims.QUOTED),
-    *(claims.OUT_OF_SCOPE, claims.NOT_RUN, claims.SLIP),
+    *(effects.MEASURED, effects.LICENSED, effects.QUOTED),
+    *(effects.OUT_OF_SCOPE, effects.NOT_RUN, effects.SLIP),
 }
 PLACE = ["paper", "table", "row", "column"]
 
@@ -60,8 +61,8 @@ def rows(committed_files):
 
 def find(rows, *place, source="synthetic"):
     """The one line of a paper's table, row and column, on a source."""
-    found = rows[(rows[PLACE] == list(place)).all(axis=1) & (rows.source == source)]
-    (one,) = found.itertuples()
+    lines = rows[(rows[PLACE] == list(place)).all(axis=1) & (rows.source == source)]
+    (one,) = lines.itertuples()
     return one
 
 
@@ -84,7 +85,7 @@ def test_every_number_of_every_file_has_its_lines(rows):
 
 
 def test_every_claim_is_there_in_the_order_of_its_file(rows):
-    written = read_csv(ROOT / ledger.CLAIMS)
+    written = read_csv(ROOT / ledger.CLAIMS_FILE)
     got = rows[rows.column == CLAIM].drop_duplicates(PLACE)
     assert got.row.tolist() == written.id.tolist() and got.paper.tolist() == written.source.tolist()
     assert got.groupby("paper").size().min() >= 12
@@ -93,14 +94,14 @@ def test_every_claim_is_there_in_the_order_of_its_file(rows):
 def test_no_line_stands_twice_and_all_words_are_known(rows):
     assert tuple(rows.columns) == ledger.COLUMNS and not rows.duplicated([*PLACE, "source"]).any()
     assert set(rows.status) <= STATUSES and not (rows == "nan").any().any()
-    assert set(rows.source) == {*ledger.SOURCES, "", *ledger.WITHOUT_DATA.values()}
+    assert set(rows.source) == {*SOURCES, "", *ledger.WITHOUT_DATA.values()}
     is_claim = rows.column == CLAIM
     assert set(rows[is_claim].verdict) == {HOLDS, FAILS, UNDECIDED}
     assert set(rows[~is_claim].verdict) == {""}
 
 
 def test_claims_say_where_and_how_they_are_checked():
-    written = read_csv(ROOT / ledger.CLAIMS)
+    written = read_csv(ROOT / ledger.CLAIMS_FILE)
     assert not {"claim", "decided_by"} & set(written)
     assert (written[["section", "check"]] != "").all().all()
     assert set(written.readme) == {"", "yes"} and 12 <= (written.readme == "yes").sum() <= 15
@@ -108,7 +109,7 @@ def test_claims_say_where_and_how_they_are_checked():
 
 
 def test_slips_are_where_the_paper_contradicts_itself(rows):
-    slips = rows[rows.status == claims.SLIP]
+    slips = rows[rows.status == effects.SLIP]
     of_numbers = slips[slips.column != CLAIM]
     assert set(of_numbers[["table", "row", "column", "paper_value"]].apply(tuple, axis=1)) == SLIPS
     assert set(slips[slips.column == CLAIM].row) == SLIPPED_CLAIMS
@@ -116,7 +117,7 @@ def test_slips_are_where_the_paper_contradicts_itself(rows):
 
 
 def test_sequence_models_are_out_of_scope_and_nothing_else_is(rows):
-    outside = rows[rows.status == claims.OUT_OF_SCOPE]
+    outside = rows[rows.status == effects.OUT_OF_SCOPE]
     assert set(outside.table) == {"Table 2", "Table 4", "E, Table 4", "E, Table 2"}
     named = outside.row.str.contains("MixSTE|frames=243|hipart-sequence|hipart-temporal")
     assert named.all() and (outside.source == "").all() and (outside.value == "").all()
@@ -124,16 +125,16 @@ def test_sequence_models_are_out_of_scope_and_nothing_else_is(rows):
 
 def test_other_methods_are_quoted_once_and_carry_nothing_of_ours(rows):
     others = rows[(rows.table == "Table 1") & (rows.row == "Gong 2023 (DiffPose)")]
-    assert len(others) == 16 and set(others.status) == {claims.QUOTED}
+    assert len(others) == 16 and set(others.status) == {effects.QUOTED}
     assert not others[["source", "value", "command", "measure"]].any().any()
-    licensed = rows[rows.status == claims.LICENSED]
+    licensed = rows[rows.status == effects.LICENSED]
     assert ((licensed.row == "Di2Pose") | (licensed.paper == "HiPART")).all()
 
 
 def test_nothing_committed_waits_for_a_study(rows):
-    assert not (rows.status == claims.NOT_RUN).any()
-    measured = rows[rows.status == claims.MEASURED]
-    assert set(measured[measured.source.isin(ledger.SOURCES)].seeds) == {"3"}
+    assert not (rows.status == effects.NOT_RUN).any()
+    measured = rows[rows.status == effects.MEASURED]
+    assert set(measured[measured.source.isin(SOURCES)].seeds) == {"3"}
 
 
 def test_the_commands_are_targets_of_the_makefile(rows):
@@ -159,13 +160,13 @@ def beside(df, **fields):
 @pytest.fixture
 def made_up():
     """Rows of one source, in which every place has a value of its own."""
-    soft = {"estimator": claims.FRESH["estimator"]}
+    soft = {"estimator": effects.FRESH["estimator"]}
     return pd.concat(
         [
             rows_of(10.0, spread=0.0),
             rows_of(20.0, spread=0.0, **soft),
             rows_of(30.0, spread=0.0, **soft, occlusion="occluders"),
-            rows_of(40.0, spread=0.0, **claims.FRESH_40, study="advocc"),
+            rows_of(40.0, spread=0.0, **effects.FRESH_40, study="advocc"),
             rows_of(50.0, spread=0.0, occlusion="mask", level=0.6),
             rows_of(60.0, spread=0.0, study="actions", action="Sitting"),
             rows_of(70.0, spread=0.0, study="actions", action="Walking"),
@@ -195,29 +196,29 @@ def test_an_analogue_is_the_row_of_ours_that_is_like_the_number(made_up, place, 
 @pytest.mark.parametrize(
     ("place", "status"),
     [
-        ({"table": "Table 1", "method": "Gong 2023 (DiffPose)", "column": "Avg"}, claims.QUOTED),
-        ({"table": "Table 1", "method": "Di2Pose", "column": "Phone"}, claims.LICENSED),
-        ({"table": "Table 2", "method": "Di2Pose", "column": "adv80_pa"}, claims.NOT_RUN),
-        ({"paper": "HiPART", "table": "Table 4", "frames": "243"}, claims.OUT_OF_SCOPE),
+        ({"table": "Table 1", "method": "Gong 2023 (DiffPose)", "column": "Avg"}, effects.QUOTED),
+        ({"table": "Table 1", "method": "Di2Pose", "column": "Phone"}, effects.LICENSED),
+        ({"table": "Table 2", "method": "Di2Pose", "column": "adv80_pa"}, effects.NOT_RUN),
+        ({"paper": "HiPART", "table": "Table 4", "frames": "243"}, effects.OUT_OF_SCOPE),
     ],
 )
 def test_where_nothing_is_like_it_the_status_says_why(made_up, place, status):
-    with pytest.raises(claims.Undecidable) as reason:
+    with pytest.raises(effects.Undecidable) as reason:
         beside(made_up, **place)
-    assert reason.value.args[0] == status
+    assert reason.value.status == status
 
 
 def test_a_rival_that_has_rows_fills_its_numbers(made_up):
     df = pd.concat([made_up, rows_of(80.0, method="HiPART", occlusion="mask", level=0.6)])
-    found = beside(df, paper="HiPART", occlusion="mask", ratio="0.6", column="HiPART")
-    assert found.measure.startswith("HiPART, ") and found.value.mean > 80
+    effect = beside(df, paper="HiPART", occlusion="mask", ratio="0.6", column="HiPART")
+    assert effect.measure.startswith("HiPART, ") and effect.value.mean > 80
 
 
 def test_without_studies_nothing_of_ours_is_said(tmp_path, monkeypatch):
     (tmp_path / "paper").symlink_to(ROOT / "paper")
     rows = ledger.build(tmp_path)
     without = rows[~rows.source.isin(ledger.WITHOUT_DATA.values())]
-    assert not without.value.any() and claims.MEASURED not in set(without.status)
+    assert not without.value.any() and effects.MEASURED not in set(without.status)
 
 
 def test_a_study_of_one_root_is_read_there_and_no_rounded_zero_has_a_sign(tmp_path):
@@ -236,7 +237,7 @@ def test_a_claim_without_a_function_and_one_that_stands_twice_are_refused(tmp_pa
     (tmp_path / "paper").mkdir()
     for path in (ROOT / "paper").glob("*.csv"):
         (tmp_path / "paper" / path.name).write_bytes(path.read_bytes())
-    path = tmp_path / ledger.CLAIMS
+    path = tmp_path / ledger.CLAIMS_FILE
     text = path.read_text(encoding="utf-8")
     path.write_text(text.replace("\nbound,", "\nbinding,"), encoding="utf-8")
     with pytest.raises(ValueError, match="the same ids, once; they differ in .*binding"):
