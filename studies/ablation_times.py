@@ -5,6 +5,7 @@ import time
 import torch
 
 from di2pose_lib.base.files import is_there
+from di2pose_lib.base.skeleton import NUM_JOINTS
 from di2pose_lib.base.training import num_training_steps
 from di2pose_lib.diffusion.losses import diffusion_loss
 from di2pose_lib.diffusion.training import ELBO_POSES, make_denoiser, make_schedule
@@ -20,6 +21,56 @@ PROBES = 3  # steps that are timed, after one that is not
 SECONDS_PER_IMAGE = 2e-3  # rendered and encoded once; benchmarks/renderer.py measures the first
 
 
+def _encoder_step(run):
+    config = run.config
+    encoder = ImageEncoder(config.encoder, config.data.image_size)
+    head = HeatmapHead(encoder.width, encoder.grid)
+    batch = (config.encoder.optimizer.batch_size, 3, *config.data.image_size)
+    images = torch.zeros(batch, dtype=torch.uint8)
+    return lambda: head(encoder(images)).square().mean().backward()
+
+
+def _tokenizer_step(run):
+    config = run.config.tokenizer
+    pose = torch.zeros(config.optimizer.batch_size, NUM_JOINTS, 3)
+    if run.design is None:
+        tokenizer = PoseTokenizer(config.sizes)
+        return lambda: tokenizer(pose).abs().mean().backward()
+    designed = DesignedTokenizer(run.design).train()
+    return lambda: pct_loss(designed, pose, PCTLoss(), torch.Generator())[0].backward()
+
+
+def _denoiser_step(run, is_training=True):
+    config, schedule = run.config, make_schedule(run.config)
+    batch, patch = config.diffusion.optimizer.batch_size, config.encoder.patch_size
+    patches = config.data.image_height // patch * (config.data.image_width // patch)
+    denoiser = make_denoiser(config, (patches, config.encoder.width))
+    k_start = torch.zeros(batch, config.tokenizer.sizes.num_tokens, dtype=torch.int64)
+    step = torch.full((batch,), schedule.num_steps)
+    features = torch.zeros(batch, patches, config.encoder.width)
+
+    def train():
+        logits = denoiser(k_start, step, features)
+        diffusion_loss(schedule, logits, k_start, k_start, step // 2).loss.backward()
+
+    @torch.no_grad()
+    def call():
+        denoiser(k_start, step, features).softmax(dim=-1)
+
+    return train if is_training else call
+
+
+def _denoiser_call(run):
+    return _denoiser_step(run, is_training=False)
+
+
+TRAININGS = {  # stage: a step of it, and its section of the parameters
+    "pose_tokenizer": (_tokenizer_step, "tokenizer"),
+    "image_encoder": (_encoder_step, "encoder"),
+    "diffusion_training": (_denoiser_step, "diffusion"),
+}
+
+
 def _seconds(step):
     step()
     started = time.perf_counter()
@@ -28,99 +79,41 @@ def _seconds(step):
     return (time.perf_counter() - started) / PROBES
 
 
-def _encoder_step(config):
-    encoder = ImageEncoder(config.encoder, config.data.image_size)
-    head = HeatmapHead(encoder.width, encoder.grid)
-    batch = (config.encoder.optimizer.batch_size, 3, *config.data.image_size)
-    images = torch.zeros(batch, dtype=torch.uint8)
-    return _seconds(lambda: head(encoder(images)).square().mean().backward())
-
-
-def _tokenizer_step(config):
-    tokenizer = PoseTokenizer(config.tokenizer.sizes)
-    pose = torch.zeros(config.tokenizer.optimizer.batch_size, config.tokenizer.sizes.num_joints, 3)
-    return _seconds(lambda: tokenizer(pose).abs().mean().backward())
-
-
-def _design_step(config, design):
-    tokenizer = DesignedTokenizer(design).train()
-    pose = torch.zeros(config.tokenizer.optimizer.batch_size, design.num_joints, 3)
-    generator = torch.Generator()
-    return _seconds(lambda: pct_loss(tokenizer, pose, PCTLoss(), generator)[0].backward())
-
-
-def _denoiser(config):
-    """(a denoiser, clean and noisy tokens, step, features) of one training batch."""
-    batch, sizes = config.diffusion.optimizer.batch_size, config.tokenizer.sizes
-    patch = config.encoder.patch_size
-    patches = config.data.image_height // patch * (config.data.image_width // patch)
-    schedule = make_schedule(config)
-    k_start = torch.zeros(batch, sizes.num_tokens, dtype=torch.int64)
-    step = torch.full((batch,), schedule.num_steps)
-    features = torch.zeros(batch, patches, config.encoder.width)
-    denoiser = make_denoiser(config, (patches, config.encoder.width))
-    return schedule, denoiser, k_start, step, features
-
-
-def _denoiser_step(config):
-    schedule, denoiser, k_start, step, features = _denoiser(config)
-
-    def train():
-        logits = denoiser(k_start, step, features)
-        diffusion_loss(schedule, logits, k_start, k_start, step // 2).loss.backward()
-
-    return _seconds(train)
-
-
-def _pose_seconds(config):
-    """One call of the denoiser for one pose."""
-    _, denoiser, k_start, step, features = _denoiser(config)
-    with torch.no_grad():
-        return _seconds(lambda: denoiser(k_start, step, features).softmax(dim=-1)) / len(k_start)
+def _work(run, missing):
+    """(step, how often) of what a run does, `missing` among the stages that it needs."""
+    config, poses = run.config, 0  # through the denoiser, once for each step
+    for stage, (step, section) in TRAININGS.items():
+        if stage in missing:
+            optimizer = getattr(config, section).optimizer
+            yield step, num_training_steps(config.data.num_train_images, optimizer)
+    if "diffusion_training" in missing:  # the full bound on validation
+        poses += ELBO_POSES * config.diffusion.num_steps
+    if run.kind == ablations.STEPS:
+        poses += len(SPLITS) * IMAGES * SAMPLES * len(WAYS) * sum(COUNTS)
+    if run.kind == ablations.DENOISER:
+        images = config.data.test_sequences * config.data.test_frames_per_sequence
+        steps = config.evaluation.num_hypotheses * config.evaluation.num_inference_steps
+        poses += len(OCCLUSIONS) * images * steps
+    if poses:
+        yield _denoiser_call, poses / config.diffusion.optimizer.batch_size
 
 
 def predicted_seconds(runs):
     """For `Run`s that share what they can, with what is in the store already."""
-    seconds, known, measured = 0.0, {}, set()
-
-    def timed(name, probe, config):
-        key = (name, config.tokenizer.sizes, config.diffusion.num_steps)
-        if key not in known:
-            known[key] = probe(config)
-        return known[key]
-
-    def needed(run, stage):
-        """Whether nobody has made it, here or in a run before; asked once for each run."""
-        shared = run.stored(stage)
-        new = shared not in measured and not is_there(shared, folder=True)
-        measured.add(shared)
-        return new
-
+    seconds, times, stored = 0.0, {}, set()
     for run in runs:
-        config, images = run.config, run.config.data.num_train_images
-        if run.design is not None:
-            steps = num_training_steps(images, config.tokenizer.optimizer)
-            seconds += steps * _design_step(config, run.design)
-        own = run.design is None
-        trainings = [("pose_tokenizer", _tokenizer_step, config.tokenizer)] if own else []
-        if run.kind != ablations.TOKENIZER:
-            trainings.append(("image_encoder", _encoder_step, config.encoder))
-            trainings.append(("diffusion_training", _denoiser_step, config.diffusion))
-            if run.kind == ablations.STEPS:
-                calls = len(SPLITS) * IMAGES * SAMPLES * len(WAYS) * sum(COUNTS)
-                seconds += calls * timed("pose", _pose_seconds, config)
-        if run.kind == ablations.DENOISER:
-            tested = len(OCCLUSIONS) * config.data.test_sequences
-            calls = tested * config.data.test_frames_per_sequence
-            calls *= config.evaluation.num_hypotheses * config.evaluation.num_inference_steps
-            seconds += calls * timed("pose", _pose_seconds, config)
-        for stage, probe, section in trainings:
-            if needed(run, stage):
-                steps = num_training_steps(images, section.optimizer)
-                seconds += steps * timed(stage, probe, config)
-                if stage == "diffusion_training":  # the full bound on validation
-                    calls = ELBO_POSES * config.diffusion.num_steps
-                    seconds += calls * timed("pose", _pose_seconds, config)
-        if needed(run, "data_preparation"):
-            seconds += images * SECONDS_PER_IMAGE
+        needed = ["data_preparation", *TRAININGS]
+        needed = needed[:2] if run.kind == ablations.TOKENIZER else needed
+        missing = set() if run.design is None else {needed.pop()}  # a tokenizer of no other run
+        for stage in needed:
+            if run.stored(stage) not in stored and not is_there(run.stored(stage), folder=True):
+                missing.add(stage)
+            stored.add(run.stored(stage))
+        key = (run.config.tokenizer.sizes, run.config.diffusion.num_steps, run.design)
+        for step, count in _work(run, missing):
+            if (step, key) not in times:
+                times[step, key] = _seconds(step(run))
+            seconds += count * times[step, key]
+        if "data_preparation" in missing:
+            seconds += run.config.data.num_train_images * SECONDS_PER_IMAGE
     return seconds

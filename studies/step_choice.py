@@ -48,9 +48,6 @@ class Candidate(NamedTuple):
 class Beside(NamedTuple):
     """A candidate beside the reference of each error that decides."""
 
-    candidate: Candidate
-    errors: dict
-    """{error: mm}, means over the seeds."""
     changes: dict
     """{error: `Interval` of its change from the reference, in %}."""
     verdict: str
@@ -74,8 +71,7 @@ def seed_curves(source, split, root=None):
 
 def candidates(curves):
     """Every `Candidate` of curves, way by way; of those that are the same draws the first."""
-    first = curves.drop_duplicates().index
-    return [Candidate(*place) for place in first]
+    return [Candidate(*place) for place in curves.drop_duplicates().index]
 
 
 def fewest_steps(curves, share=SHARE):
@@ -106,21 +102,22 @@ def paired_change(curves, error, candidate, other):
     In % of the other's mean error, so that its own mean is the change of the means, which the
     rule compares.
     """
-    own, beside = curves[error].loc[candidate], curves[error].loc[other]
-    return student((100 * (own - beside) / beside.mean()).tolist())
+    errors, beside = curves[error].loc[candidate], curves[error].loc[other]
+    return student((100 * (errors - beside) / beside.mean()).tolist())
 
 
 def beside_reference(curves, candidate):
     """The `Beside` of a candidate."""
-    errors, changes, words = {}, {}, []
-    for error, reference in references(curves).items():
-        change = paired_change(curves, error, candidate, reference)
-        errors[error] = curves[error].loc[candidate].mean()
-        changes[error] = change
+    changes = {
+        error: paired_change(curves, error, candidate, reference)
+        for error, reference in references(curves).items()
+    }
+    words = set()  # of the claim that a change is too large
+    for change in changes.values():
         ends = (end - ALLOWED for end in change[:3])
-        words.append(verdict(Interval(*ends, change.seeds)))  # of the claim: it is too large
-    word = MISSED if HOLDS in words else KEPT if set(words) == {FAILS} else UNDECIDED
-    return Beside(candidate, errors, changes, word)
+        words.add(verdict(Interval(*ends, change.seeds)))
+    word = MISSED if HOLDS in words else KEPT if words == {FAILS} else UNDECIDED
+    return Beside(changes, word)
 
 
 def next_cheaper(curves, chosen):
@@ -145,7 +142,7 @@ def configured(evaluation):
     """
     options = {"spacing": evaluation.step_spacing, "order": evaluation.step_order}
     usual = {"spacing": "uniform", "order": RANDOM}
-    ways = [way for way, own in WAYS.items() if usual | own == options]
+    ways = [way for way, differs in WAYS.items() if usual | differs == options]
     require(len(ways) > 0, f"`evaluation` must sample in one of {', '.join(WAYS)}; got {options}")
     return Candidate(ways[0], evaluation.num_inference_steps)
 

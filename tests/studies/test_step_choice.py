@@ -80,8 +80,6 @@ def test_a_verdict_needs_the_intervals_of_both_errors():
     assert of[Candidate("a", 4)] == MISSED  # +10 % in every seed
     assert of[Candidate("a", 2)] == UNDECIDED  # 2 ± 2.5 %
     assert of[Candidate("b", 4)] == KEPT  # the reference itself
-    found = beside_reference(RUNS, Candidate("a", 4))
-    assert found.errors == pytest.approx({MPJPE: 110.0, BONES: 11.0})
     worse = curves_of(*SEEN, bones={("b", 1): 15.0})
     assert beside_reference(worse, Candidate("b", 2)).verdict == MISSED  # for its bones alone
     assert beside_reference(curves_of(*SEEN[:2]), Candidate("b", 2)).verdict == UNDECIDED
@@ -173,4 +171,4 @@ def test_times_are_the_benchmarks(tmp_path):
 @pytest.mark.parametrize("order", ["random", "confidence"])
 def test_the_committed_benchmark_has_times_for_every_candidate(order):
     committed = times_per_pose("lesson", order)
-    assert set(committed) == {1, 64} and all(set(own) == set(COUNTS) for own in committed.values())
+    assert set(committed) == {1, 64} and all(set(times) == set(COUNTS) for times in committed.values())
