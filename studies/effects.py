@@ -24,7 +24,7 @@ from di2pose_lib.evaluation.intervals import (
     verdict,
     weighted_sum,
 )
-from di2pose_lib.evaluation.measure import DI2POSE
+from di2pose_lib.evaluation.models import DI2POSE
 from studies import ablations
 from studies.paper_numbers import numbers
 from studies.step_choice import BENCHMARK_FILE
