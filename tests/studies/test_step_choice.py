@@ -171,4 +171,6 @@ def test_times_are_the_benchmarks(tmp_path):
 @pytest.mark.parametrize("order", ["random", "confidence"])
 def test_the_committed_benchmark_has_times_for_every_candidate(order):
     committed = times_per_pose("lesson", order)
-    assert set(committed) == {1, 64} and all(set(times) == set(COUNTS) for times in committed.values())
+    assert set(committed) == {1, 64} and all(
+        set(times) == set(COUNTS) for times in committed.values()
+    )
