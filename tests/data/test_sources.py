@@ -104,7 +104,7 @@ class FakeMocap(MocapSource):
     def __init__(self):
         self.root = Path("nowhere")
         self.trials = tuple(
-            Trial(split, subject, f"{subject}_0{n}", "walk", "walk", frames, Path(name), None)
+            Trial(split, subject, f"{subject}_0{n}", "walk", frames, Path(name), None)
             for split, subject, n, frames, name in (
                 ("train", "01", 1, 300, "a"),
                 ("train", "02", 1, 3000, "b"),
