@@ -129,8 +129,9 @@ def run_notebook(notebook, params_file):
     pipeline.remove_artifact(stage)
     named = str(params_file.relative_to(root))
     path = os.pathsep.join([str(surroundings.LIBRARY.parent), *_search_path()])
-    own = {STAGE_VARIABLE: stage, PARAMS_VARIABLE: named, "PYTHONPATH": path}
-    os.environ.update({**ENVIRONMENT, **own})
+    os.environ.update(
+        {**ENVIRONMENT, STAGE_VARIABLE: stage, PARAMS_VARIABLE: named, "PYTHONPATH": path}
+    )
     os.chdir(root)
     watched = pipeline.checkpoints / f"{notebook.stem}.executing.ipynb"
     watched.parent.mkdir(parents=True, exist_ok=True)

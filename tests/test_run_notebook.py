@@ -123,16 +123,16 @@ def test_two_runs_write_the_same_bytes_and_clear_their_own_checkpoints(
     project, set_up_for_other_work
 ):
     add_notebook(project, "03_talk", TALKATIVE, "object()", "go.Figure(go.Scatter(y=[1, 2]))")
-    own = project / CHECKPOINTS / "talk-0123456789abcdef"
+    checkpoints = project / CHECKPOINTS / "talk-0123456789abcdef"
     other = project / CHECKPOINTS / "other-0123456789abcdef"
     reports = []
     for environment in ({}, set_up_for_other_work):
-        own.mkdir(parents=True)
+        checkpoints.mkdir(parents=True)
         other.mkdir(parents=True, exist_ok=True)
         code, out, err = run(project, "03_talk", **environment)
         assert code == 0, err
         reports.append((project / REPORTS / "03_talk.ipynb").read_bytes())
-        assert not own.exists()
+        assert not checkpoints.exists()
         assert other.exists()
         assert "own Python True − and no False\nanother library False\n" in out
         assert (project / "written").read_text(encoding="utf-8") == "−"

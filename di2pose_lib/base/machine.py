@@ -14,14 +14,14 @@ def machine():
         `threads`, torch's at this moment, so ask after `torch.set_num_threads`; `gpu`, its name,
         where there is CUDA.
     """
-    found = {
+    facts = {
         "cpu": cpu_model(),
         "vectors": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
     }
     if torch.cuda.is_available():
-        found["gpu"] = torch.cuda.get_device_name()
-    return found
+        facts["gpu"] = torch.cuda.get_device_name()
+    return facts
 
 
 def cpu_model(cpuinfo="/proc/cpuinfo"):

@@ -38,10 +38,10 @@ def check_library(root):
     Raises:
         ValueError: one sentence, which says what to do.
     """
-    own = Path(root) / LIBRARY.name
+    library = Path(root) / LIBRARY.name
     require(
-        not own.is_dir() or os.path.samefile(own, LIBRARY),  # whatever links lead there
-        f"{root} must be run with its own library, {own}; got the one in {LIBRARY}: "
+        not library.is_dir() or os.path.samefile(library, LIBRARY),  # whatever links lead there
+        f"{root} must be run with its own library, {library}; got the one in {LIBRARY}: "
         f"unset PYTHONPATH and run `make install` in {root}",
     )
 

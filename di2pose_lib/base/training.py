@@ -149,7 +149,7 @@ def fit(
     optimizer = make_optimizer(model, config)
     average = _Average(model, config.ema_decay) if config.ema_decay else None
     done, history, sums, summed = 0, [], {}, 0
-    own = state or {}
+    state = state or {}
 
     def save():
         checkpoint.save(
@@ -161,7 +161,7 @@ def fit(
                 "history": history,
                 "sums": sums,
                 "summed": summed,
-                "own": own,
+                "state": state,
             }
         )
 
@@ -175,8 +175,8 @@ def fit(
                     weight.copy_(saved["average"][key])
             done, history = saved["step"], saved["history"]
             sums, summed = saved["sums"], saved["summed"]
-            for key, value in own.items():
-                value.copy_(saved["own"][key])
+            for key, value in state.items():
+                value.copy_(saved["state"][key])
             note(f"{name}: continuing from step {done} of {total}")
         progress = Progress(name, total, done)
         every = max(1, total // NUM_REPORTS)

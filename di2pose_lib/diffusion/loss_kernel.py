@@ -107,7 +107,7 @@ def _row_terms(logits, start, same, per_other, per_same, name):
         return terms
     rows = [part[sure][None] for part in (logits, start, same, per_other, per_same)]  # (1, n, …)
     exact = _RowTerms.apply(rows[0].double(), *rows[1:])
-    return [term.index_put((sure,), own[0]) for term, own in zip(terms, exact, strict=True)]
+    return [term.index_put((sure,), precise[0]) for term, precise in zip(terms, exact, strict=True)]
 
 
 class _RowTerms(torch.autograd.Function):
@@ -130,9 +130,9 @@ class _RowTerms(torch.autograd.Function):
         for block in _blocks(rows):
             part = rows[block].to(f.dtype)
             torch.amax(part, dim=-1, keepdim=True, out=largest[block])
-            own = torch.sub(part, largest[block], out=f[block]).exp_()
-            torch.sum(own, dim=-1, keepdim=True, out=total[block])
-            own.mul_(total[block].reciprocal())
+            powers = torch.sub(part, largest[block], out=f[block]).exp_()
+            torch.sum(powers, dim=-1, keepdim=True, out=total[block])
+            powers.mul_(total[block].reciprocal())
         log_total = (largest.double() + total.double().log())[:, 0]
         at_start, at_same = (
             rows.gather(-1, code[:, None])[:, 0].double() - log_total for code in (start, same)

@@ -51,6 +51,6 @@ def trained_denoiser(pipeline):
         save(new, network, history, report)
 
     folder = pipeline.artifact("diffusion_training", made_from, build)
-    found = load(pipeline, folder, make_denoiser(config, encoder.feature_shape))
-    compute_in(config.diffusion.precision, found.model, "forward", "condition_memory")
-    return found
+    trained = load(pipeline, folder, make_denoiser(config, encoder.feature_shape))
+    compute_in(config.diffusion.precision, trained.model, "forward", "condition_memory")
+    return trained

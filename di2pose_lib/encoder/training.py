@@ -61,8 +61,8 @@ def joint_errors_px(encoder, head, dataset):
     for first in range(0, len(dataset), IMAGES_AT_ONCE):
         rows = slice(first, first + IMAGES_AT_ONCE)
         logits = head(encoder(dataset.take("image", rows).to(where)))
-        found = heatmap_joints(logits, encoder.image_size).cpu()
-        errors.append((found - dataset.take("joints_2d", rows)).norm(dim=-1))
+        joints = heatmap_joints(logits, encoder.image_size).cpu()
+        errors.append((joints - dataset.take("joints_2d", rows)).norm(dim=-1))
     return torch.cat(errors)
 
 

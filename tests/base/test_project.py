@@ -266,22 +266,22 @@ def test_a_checkpoint_belongs_to_its_inputs_and_to_the_code(tmp_path, monkeypatc
 def test_a_readers_checkpoints_go_once_the_artefact_is_safe_and_a_stages_stay(tmp_path):
     for stage, stays in ((None, False), ("toy", True)):
         pipeline, maker = pipeline_at(tmp_path / str(stage), stage), Maker()
-        own = pipeline.checkpoint_folder("toy", maker.made_from())
+        current = pipeline.checkpoint_folder("toy", maker.made_from())
         other = pipeline.checkpoint_folder("other", {})
-        own.mkdir(parents=True)
+        current.mkdir(parents=True)
         other.mkdir(parents=True)
         pipeline.artifact("toy", maker.made_from, maker.build)
-        assert own.exists() == stays  # run_notebook removes them, after the report
+        assert current.exists() == stays  # run_notebook removes them, after the report
         assert other.exists()
 
 
 def test_two_processes_that_want_the_same_artefact_make_it_once(tmp_path, monkeypatch):
     waits = threading.Event()
     monkeypatch.setattr(files, "note", lambda message: waits.set())
-    pipeline, maker, found = pipeline_at(tmp_path), Maker(), []
+    pipeline, maker, folders = pipeline_at(tmp_path), Maker(), []
 
     def second():
-        found.append(pipeline.artifact("toy", maker.made_from, maker.build))
+        folders.append(pipeline.artifact("toy", maker.made_from, maker.build))
 
     thread = threading.Thread(target=second)
 
@@ -292,5 +292,5 @@ def test_two_processes_that_want_the_same_artefact_make_it_once(tmp_path, monkey
 
     folder = pipeline.artifact("toy", maker.made_from, slow_build)
     thread.join(timeout=60)
-    assert found == [folder]
+    assert folders == [folder]
     assert maker.times == 1

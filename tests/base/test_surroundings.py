@@ -47,8 +47,8 @@ def test_a_folder_of_notebooks_without_a_library_takes_the_installed_one(tmp_pat
 def test_another_checkouts_library_is_refused_and_both_folders_are_named(other):
     with pytest.raises(ValueError) as refusal:
         surroundings.check(other)
-    text, own = str(refusal.value), surroundings.LIBRARY
-    assert f"its own library, {other / 'di2pose_lib'}; got the one in {own}" in text
+    text, library = str(refusal.value), surroundings.LIBRARY
+    assert f"its own library, {other / 'di2pose_lib'}; got the one in {library}" in text
     assert text.endswith(f": unset PYTHONPATH and run `make install` in {other}")
 
 

@@ -141,8 +141,8 @@ def test_as_many_training_images_have_an_occluder_as_the_parameters_say(tmp_path
 def test_bones_keep_their_length_within_a_subject(data):
     length, owner = bone_lengths(data["test"].take("pose")), data["test"].take("subject")
     for subject in owner.unique():
-        own = length[owner == subject]
-        assert (own.amax(dim=0) - own.amin(dim=0)).max() < 1e-5
+        lengths = length[owner == subject]
+        assert (lengths.amax(dim=0) - lengths.amin(dim=0)).max() < 1e-5
 
 
 def digests(folder):
@@ -175,9 +175,9 @@ def test_another_machine_gives_the_same_poses_and_images_but_for_a_rare_last_dig
     assert set(ours) == set(theirs)
     other = {name for name in ours if ours[name] != theirs[name]}
     assert other <= {f"{split}/image.npy" for split in SPLITS}
-    for split, own in data.items():
+    for split, here in data.items():
         again = PoseDataset(tmp_path / "again" / split)
-        apart = (own.take("image").int() - again.take("image").int()).abs()
+        apart = (here.take("image").int() - again.take("image").int()).abs()
         assert apart.max() <= 1 and apart.float().mean() < 1e-4
 
 

@@ -14,10 +14,10 @@ CONFIG = SimpleNamespace(data=SimpleNamespace(source="mocap"))
 def source(monkeypatch, tmp_path):
     """A source whose one file can be exchanged; its record lies below `tmp_path`."""
     identity = {"walk.bvh": "1234"}
-    found = SimpleNamespace(identity=lambda: dict(identity), exchange=identity.update)
-    monkeypatch.setattr(source_record, "open_source", lambda config: found)
+    source = SimpleNamespace(identity=lambda: dict(identity), exchange=identity.update)
+    monkeypatch.setattr(source_record, "open_source", lambda config: source)
     monkeypatch.setattr(source_record, "project_root", lambda: tmp_path)
-    return found
+    return source
 
 
 def test_a_record_is_written_once_and_again_when_a_file_changes(source):

@@ -350,8 +350,8 @@ def test_compiled_blocks_are_one_graph_each_with_the_same_gradient_and_names(cap
     for network in (plain, compiled):
         network(k_s, step, condition).square().mean().backward()
     assert list(plain.state_dict()) == list(compiled.state_dict())
-    for own, same in zip(plain.parameters(), compiled.parameters(), strict=True):
-        torch.testing.assert_close(same.grad, own.grad)
+    for one, other in zip(plain.parameters(), compiled.parameters(), strict=True):
+        torch.testing.assert_close(other.grad, one.grad)
     assert 1 <= len(graphs) <= 2 and capsys.readouterr().err == ""
 
 

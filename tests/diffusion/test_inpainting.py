@@ -91,10 +91,10 @@ def exact_posterior(tokenizer, law, pose_known, known, strength):
 
 
 def marginals(every, probs, num_codes):
-    found = torch.zeros(every.shape[1], num_codes, dtype=torch.float64)
+    laws = torch.zeros(every.shape[1], num_codes, dtype=torch.float64)
     for n in range(every.shape[1]):
-        found[n].index_add_(0, every[:, n], probs)
-    return found
+        laws[n].index_add_(0, every[:, n], probs)
+    return laws
 
 
 # The decoder's linearisation
@@ -134,9 +134,9 @@ def test_one_token_gets_exactly_the_posterior_of_bayes(strength):
     law[0, 4] = 0.0
     pose_known, known = evidence(tokenizer)
     _, exact = exact_posterior(tokenizer, law, pose_known, known, strength)
-    found = tilt_logits(tokenizer, law.log()[None], pose_known, known, strength)
-    torch.testing.assert_close(found.softmax(dim=-1)[0, 0], exact, atol=1e-5, rtol=1e-4)
-    assert found[0, 0, 4] == -torch.inf
+    tilted = tilt_logits(tokenizer, law.log()[None], pose_known, known, strength)
+    torch.testing.assert_close(tilted.softmax(dim=-1)[0, 0], exact, atol=1e-5, rtol=1e-4)
+    assert tilted[0, 0, 4] == -torch.inf
 
 
 def test_a_token_beside_certain_ones_gets_exactly_its_posterior():
@@ -146,8 +146,8 @@ def test_a_token_beside_certain_ones_gets_exactly_its_posterior():
     law[1] = 1 / 15
     pose_known, known = evidence(tokenizer)
     every, exact = exact_posterior(tokenizer, law, pose_known, known, 1.0)
-    found = tilt_logits(tokenizer, law.log()[None], pose_known, known, 1.0).softmax(dim=-1)[0]
-    torch.testing.assert_close(found, marginals(every, exact, 15), atol=1e-5, rtol=1e-4)
+    tilted = tilt_logits(tokenizer, law.log()[None], pose_known, known, 1.0).softmax(dim=-1)[0]
+    torch.testing.assert_close(tilted, marginals(every, exact, 15), atol=1e-5, rtol=1e-4)
 
 
 def test_tokens_of_nearly_normal_laws_get_their_exact_marginals():
@@ -159,8 +159,8 @@ def test_tokens_of_nearly_normal_laws_get_their_exact_marginals():
     pose_known = torch.where(known[..., None], 0.01 * torch.ones(1, 4, 3), 0.0)
     every, exact = exact_posterior(tokenizer, law, pose_known, known, 1.0)
     exact = marginals(every, exact, 41)
-    found = tilt_logits(tokenizer, law.log()[None], pose_known, known, 1.0).softmax(dim=-1)[0]
-    torch.testing.assert_close(found, exact, atol=1e-3, rtol=0)
+    tilted = tilt_logits(tokenizer, law.log()[None], pose_known, known, 1.0).softmax(dim=-1)[0]
+    torch.testing.assert_close(tilted, exact, atol=1e-3, rtol=0)
     assert (law - exact).abs().max() > 0.02  # the joints had something to say
 
 
@@ -229,9 +229,9 @@ def test_at_strength_zero_without_rounds_it_is_plain_sampling_bit_for_bit():
         model, features = toy(final_rates, num_tokens=3, count=3), torch.zeros(2, 1, 1)
         pose_known, known = (part.expand(2, *part.shape[1:]) for part in evidence(model.tokenizer))
         options = {"num_hypotheses": 3, "strength": 0.0, "rounds": 0}
-        found = inpaint(model, features, pose_known, known, seeded(4), **options)
-        assert torch.equal(found, model.hypotheses(features, 3, seeded(4))[0])
-        assert found.flatten(0, 1).unique(dim=0).shape[0] > 1
+        poses = inpaint(model, features, pose_known, known, seeded(4), **options)
+        assert torch.equal(poses, model.hypotheses(features, 3, seeded(4))[0])
+        assert poses.flatten(0, 1).unique(dim=0).shape[0] > 1
 
 
 def test_a_hypothesis_depends_on_its_seed_and_number_alone(monkeypatch):
@@ -252,13 +252,13 @@ def test_a_hypothesis_depends_on_its_seed_and_number_alone(monkeypatch):
 def test_what_stands_at_unknown_joints_and_where_the_pelvis_is_decoded_make_no_difference():
     model, features = toy(), torch.zeros(1, 1, 1)
     pose_known, known = evidence(model.tokenizer)
-    found = inpaint(model, features, pose_known, known, [1], num_hypotheses=5)
+    poses = inpaint(model, features, pose_known, known, [1], num_hypotheses=5)
     other = torch.where(known[..., None], pose_known, -3.0)
-    assert torch.equal(inpaint(model, features, other, known, [1], num_hypotheses=5), found)
+    assert torch.equal(inpaint(model, features, other, known, [1], num_hypotheses=5), poses)
     decode_codes = model.tokenizer.decode_codes
     model.tokenizer.decode_codes = lambda codes: decode_codes(codes) + 1.0
     moved = inpaint(model, features, pose_known, known, [1], num_hypotheses=5)
-    torch.testing.assert_close(moved, found + 1.0)
+    torch.testing.assert_close(moved, poses + 1.0)
 
 
 # Refusals

@@ -40,12 +40,12 @@ def scale(figure):
 
 def marked(figure, count):
     """Predicted joints {name: (count, 2 views, xy)}, by what hover tells."""
-    found = {}
+    marks = {}
     for side in ("left", "right", "trunk"):
         trace = named(figure)[f"joints {side}"]
         for text, x, y in zip(trace.text, trace.x, trace.y, strict=True):
-            found.setdefault(text.split(":")[0], []).append((x, y))
-    return {name: np.array(points).reshape(count, 2, 2) for name, points in found.items()}
+            marks.setdefault(text.split(":")[0], []).append((x, y))
+    return {name: np.array(points).reshape(count, 2, 2) for name, points in marks.items()}
 
 
 def test_the_figure_has_a_fixed_size_and_the_same_few_bytes_each_time():
@@ -89,9 +89,9 @@ def test_both_views_show_the_prediction_in_the_scale_of_the_bar():
     _, pose_pred, _, _ = cases(7)
     figure = figure_of(7)
     points = marked(figure, 7)
-    for name, found in points.items():
+    for name, places in points.items():
         joint = pose_pred[:, JOINT_NAMES.index(name)] - pose_pred[:, 0]
-        away = (found - points["pelvis"]) / scale(figure)
+        away = (places - points["pelvis"]) / scale(figure)
         np.testing.assert_allclose(away[:, 0], joint[:, [0, 1]], atol=0.2 / scale(figure))
         np.testing.assert_allclose(away[:, 1], joint[:, [2, 1]], atol=0.2 / scale(figure))
 
@@ -154,8 +154,10 @@ def test_sides_have_their_colours_and_the_truth_is_dark_with_its_left_dotted():
         assert traces[f"joints {side}"].marker.color == colour
         assert traces[f"truth {side}"].line.color == INK
         assert traces[f"truth {side}"].line.dash == ("dot" if side == "left" else "solid")
-        own = {text.split(":")[0].split()[0] for text in traces[f"joints {side}"].text}
-        assert own == ({side} if side != "trunk" else {"pelvis", "spine", "thorax", "nose", "head"})
+        joints = {text.split(":")[0].split()[0] for text in traces[f"joints {side}"].text}
+        assert joints == (
+            {side} if side != "trunk" else {"pelvis", "spine", "thorax", "nose", "head"}
+        )
 
 
 def png_size(picture):

@@ -42,10 +42,10 @@ def test_the_nearest_code_is_that_of_an_enumeration():
         for n in range(7):
             distances = [math.dist(z[b, n], code) for code in quantizer.codes]
             expected[b, n] = distances.index(min(distances))
-    found = quantizer.nearest(z)
-    assert found.dtype == torch.int64
-    assert torch.equal(found, expected)
-    assert len(found.unique()) > 10, "a weak case"
+    indices = quantizer.nearest(z)
+    assert indices.dtype == torch.int64
+    assert torch.equal(indices, expected)
+    assert len(indices.unique()) > 10, "a weak case"
 
 
 def test_of_codes_at_one_distance_the_first_is_taken():
@@ -234,8 +234,8 @@ def test_dead_codes_move_to_features_and_the_living_stay():
         one.counts.copy_(counts)
         one.sums.copy_(one.codes * counts[:, None])
     z = cluster_of(10)
-    found = [one.update(z, one.nearest(z), seeded(4)) for one in (quantizer, plain)]
-    assert found == [2, 0]
+    revived = [one.update(z, one.nearest(z), seeded(4)) for one in (quantizer, plain)]
+    assert revived == [2, 0]
     living, dead = [0, 2], [1, 3]
     for name in ("codes", "counts", "sums"):
         one, other = quantizer.state_dict()[name], plain.state_dict()[name]
