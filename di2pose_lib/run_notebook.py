@@ -11,7 +11,6 @@ variables a user has set up for other work.
 """
 
 import ast
-import itertools
 import os
 import re
 import sys
@@ -93,9 +92,10 @@ def _assigned(source):
         statements = ast.parse(source).body
     except SyntaxError:
         return set()
-    targets = [node.targets for node in statements if isinstance(node, ast.Assign)]
-    targets += [[node.target] for node in statements if isinstance(node, ast.AnnAssign)]
-    names = (name for target in itertools.chain(*targets) for name in ast.walk(target))
+    assigned = [node for node in statements if isinstance(node, ast.Assign)]
+    targets = [target for node in assigned for target in node.targets]
+    targets += [node.target for node in statements if isinstance(node, ast.AnnAssign)]
+    names = (name for target in targets for name in ast.walk(target))
     return {name.id for name in names if isinstance(name, ast.Name)}
 
 
@@ -211,15 +211,15 @@ def _normalised_outputs(outputs):
         if output.get("name") != "stderr" and WIDGET not in output.get("data", {})
     ]
     joined = []
-    for is_stream, group in itertools.groupby(kept, lambda o: o.output_type == "stream"):
-        group = list(group)
-        if is_stream:
-            group[0].text = _without_addresses("".join(output.text for output in group))
-            group = group[:1]
-        joined += group
+    for output in kept:
+        if joined and output.output_type == joined[-1].output_type == "stream":
+            joined[-1].text += output.text
+        else:
+            joined.append(output)
     for output in joined:
-        if "text/plain" in output.get("data", {}):
-            output.data["text/plain"] = _without_addresses(output.data["text/plain"])
+        text, key = (output, "text") if "text" in output else (output.get("data", {}), "text/plain")
+        if key in text:
+            text[key] = _without_addresses(text[key])
     return joined
 
 

@@ -1,5 +1,7 @@
 """Stage 01: clips of motion to a prepared data set, seen by cameras and rendered."""
 
+from itertools import islice
+
 import torch
 
 from di2pose_lib.base.progress import Progress
@@ -10,20 +12,7 @@ from di2pose_lib.data.camera import crop_intrinsics, look_at, project, ring_posi
 from di2pose_lib.data.dataset import SPLITS, SplitWriter, check_disjoint
 from di2pose_lib.data.render import render
 
-FRAMES_AT_ONCE = 1024  # bounds the memory of a rendering batch
-
-
-def _batches(clips):
-    """Group clips until they hold about FRAMES_AT_ONCE frames."""
-    group, frames = [], 0
-    for clip in clips:
-        group.append(clip)
-        frames += len(clip.joints)
-        if frames >= FRAMES_AT_ONCE:
-            yield group
-            group, frames = [], 0
-    if group:
-        yield group
+FRAMES_AT_ONCE = 1024  # about so many, which bounds the memory of a rendering batch
 
 
 def film_clips(clips, first_sequence, cameras, image_size, occluder_share, seed, draws):
@@ -98,16 +87,16 @@ def prepare_split(folder, split, source, config, seed):
     meta = {"source": config.source, "split": split, "subjects": subjects, "actions": actions}
     writer = SplitWriter(folder, num_sequences * num_frames, config.image_size, meta)
     clips = source.clips(of_source, num_sequences, num_frames, config.frames_per_second, seed)
+    clips_at_once = -(-FRAMES_AT_ONCE // num_frames)
     progress = Progress(f"{split} images", writer.size)
     sequence = 0
-    for group in _batches(clips):
+    while group := list(islice(clips, clips_at_once)):
         rows = film_clips(
             group, sequence, cameras, config.image_size, occluder_share, seed, of_source
         )
-        repeats = torch.tensor([len(clip.joints) for clip in group])
         for name, names in (("subject", subjects), ("action", actions)):
             numbers = torch.tensor([names.index(getattr(clip, name)) for clip in group])
-            rows[name] = numbers.repeat_interleave(repeats).short()
+            rows[name] = numbers.repeat_interleave(num_frames).short()
         writer.write(**rows)
         sequence += len(group)
         progress.tick(writer.written)
