@@ -72,7 +72,6 @@ def calls():
         "VectorQuantizer.nearest": (codebook.nearest, {"z": z}),
         "VectorQuantizer.quantize": (codebook.quantize, {"z": z}),
         "VectorQuantizer.indices_to_codes": (codebook.indices_to_codes, {"indices": indices}),
-        "VectorQuantizer.update": (codebook.update, {"z": z, "indices": indices, **drawn_by}),
         "tokenizer": (tokenizer, {"pose": pose}),
         "encode": (tokenizer.encode, {"pose": pose}),
         "encode_codes": (tokenizer.encode_codes, {"pose": pose}),

@@ -44,9 +44,7 @@ def q_sample(schedule, k_start, step, generator):
     """Draw k_s from q(k_s | k_0) (Eq. 7) without its probabilities over the C + 1 values.
 
     Args:
-        schedule: OccludeReplaceSchedule.
-        k_start: clean tokens, int64 (B, N), in [0, C).
-        step: int64 (B,), in [1, S], or an int.
+        schedule, k_start, step: as for `q_probs`.
         generator: torch.Generator, or a list of one for each row (`uniform`);
             draws are made on its device.
 
@@ -99,10 +97,7 @@ def posterior_factors(schedule, k_s, step, prev_step=None, k_start=None):
     """The elementwise factors that every posterior, draw and loss below is made of.
 
     Args:
-        schedule: OccludeReplaceSchedule.
-        k_s: tokens at `step`, int64 (B, N), in [0, C]; C is Occ.
-        step: int64 (B,), in [1, S], or an int.
-        prev_step: int64 (B,) or int, u in [0, step); None means step − 1.
+        schedule, k_s, step, prev_step: as for `q_posterior_probs`.
         k_start: clean tokens, int64 (B, N), in [0, C), whose pairing with `k_s` is to be
             checked; None checks that some clean code leads to `k_s`.
 
@@ -234,11 +229,8 @@ def p_posterior_probs(schedule, k_start_probs, k_s, step, prev_step=None):
     is the only one and stays with probability 1, whatever (even zero) mass f puts on it.
 
     Args:
-        schedule: OccludeReplaceSchedule.
         k_start_probs: f, float (B, N, C), ≥ 0, summing to 1 over the last axis.
-        k_s: tokens at `step`, int64 (B, N), in [0, C]; C is Occ.
-        step: int64 (B,), in [1, S], or an int.
-        prev_step: int64 (B,) or int, u in [0, step); None means step − 1.
+        schedule, k_s, step, prev_step: as for `q_posterior_probs`.
 
     Returns:
         (B, N, C + 1) of the dtype of `k_start_probs`, summing to 1 over the last axis;

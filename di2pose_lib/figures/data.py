@@ -4,9 +4,9 @@ import numpy as np
 import plotly.graph_objects as go
 
 from di2pose_lib.base.checks import check_tensor, require
-from di2pose_lib.base.skeleton import BONES, JOINT_NAMES, NUM_JOINTS
-from di2pose_lib.figures.look import HIDDEN, INK, INSIDE, PALETTE, looks, side_colour, style
-from di2pose_lib.figures.poses import scene_of
+from di2pose_lib.base.skeleton import JOINT_NAMES, NUM_JOINTS
+from di2pose_lib.figures.look import HIDDEN, INK, INSIDE, PALETTE, bone_lines, looks, style
+from di2pose_lib.figures.poses import SIDE_BONES, scene_of
 
 _SYMBOLS = ("circle", "square", "diamond", "cross")
 
@@ -25,9 +25,9 @@ def camera_figure(positions, joints, title):
     check_tensor("joints", joints, (NUM_JOINTS, 3), "float")
     joints = joints.cpu().float().numpy()
     figure = go.Figure()
-    for parent, child in BONES:
-        x, y, z = joints[[parent, child]].T
-        line = {"color": side_colour(child), "width": 5}
+    for colour, bones in SIDE_BONES.items():
+        x, y, z = bone_lines(joints[None], bones)
+        line = {"color": colour, "width": 5}
         figure.add_scatter3d(x=x, y=y, z=z, mode="lines", line=line, **HIDDEN)
     everything = [joints]
     kinds = list(zip(PALETTE[2:], _SYMBOLS, strict=False))
