@@ -1,14 +1,16 @@
 """Write what is derived from results.
 
 The blocks of README.md and docs/results.md: tables from the studies' rows, verdicts from
-results/ledger.csv, figures of speed from benchmarks/results/*.json, and how far seeds differ from
-their record; and into the record of the synthetic source the variation of real motion capture,
-which notebook 01 compares it with.
+results/ledger.csv, and sentences of docs/blocks/, filled with what benchmarks and studies measured;
+and into the record of the synthetic source the variation of real motion capture, which notebook 01
+compares it with.
 """
 
+import re
 from functools import cache
 from pathlib import Path
 
+import jinja2
 import pandas as pd
 
 from di2pose_lib.base import surroundings
@@ -16,16 +18,15 @@ from di2pose_lib.base.config_file import load_config
 from di2pose_lib.base.files import is_there, read_json, write_json, write_text
 from di2pose_lib.base.project import results_folder
 from di2pose_lib.evaluation import estimators, inpainting, measure, models
-from di2pose_lib.evaluation.advocc_search import COARSE_TO_FINE
-from di2pose_lib.evaluation.intervals import difference, interval, intervals
+from di2pose_lib.evaluation.intervals import difference, intervals, shown
 from di2pose_lib.evaluation.table import study_rows
-from di2pose_lib.figures import markdown_table
 from studies import ablation_runs, ablations, ledger, reproduction, step_choice
 from studies.claims import CLAIMS
 from studies.paper_numbers import read_csv
 
-ROOT = Path(__file__).resolve().parent.parent
-SOURCES = {"synthetic": "synthetic", "mocap": "motion capture"}
+DOCS = Path(__file__).resolve().parent
+ROOT = DOCS.parent
+DATA = {"synthetic": "synthetic", "mocap": "motion capture"}  # a source, in words
 SHOWN = (
     (models.MEAN_POSE, "mean"),
     (models.NEIGHBOUR, "copy"),
@@ -37,15 +38,8 @@ SHOWN = (
     (measure.SHUFFLED, estimators.SOFT),
     (models.TOKENIZER, models.RECONSTRUCTION),
 )
+HEADLINES = [SHOWN[place] for place in (0, 1, 2, 5, 8)]  # README's few rows of them
 WHY = {"quoted": "no rival here yet", "needs licensed data": "nothing like it in these data"}
-
-HEADLINES = (  # README's few rows of them
-    (models.MEAN_POSE, "mean"),
-    (models.NEIGHBOUR, "copy"),
-    (models.DI2POSE, estimators.CHAIN),
-    (models.DI2POSE, estimators.SOFT),
-    (models.TOKENIZER, models.RECONSTRUCTION),
-)
 
 PARAMS = {"lesson": "params.yaml", "paper": "pipelines/paper.yaml"}
 SAMPLED = {  # evaluation.step_order and step_spacing: what benchmarks/sampler.py calls it, in words
@@ -60,9 +54,29 @@ def rows_of(study):
     return study_rows(study, root=ROOT)
 
 
-def shown(one, sign="", digits=1):
-    """ "12.3 [11.0, 13.6]" of a line of `intervals`, or of an `Interval`."""
-    return "{:{f}} [{:{f}}, {:{f}}]".format(one.mean, one.low, one.high, f=f"{sign}.{digits}f")
+def markdown(table):
+    """A DataFrame of texts as lines; the first column is flush left, the others right."""
+    lines = [[*table.columns], [":--", *["--:"] * (len(table.columns) - 1)], *table.to_numpy()]
+    return [f"| {' | '.join(line)} |" for line in lines]
+
+
+def duration(milliseconds):
+    """A time in words."""
+    if milliseconds < 1000:
+        return f"{milliseconds:.0f} ms"
+    return f"{milliseconds / 1000:.0f} s"
+
+
+def sentences(block, **values):
+    """The lines of a template in docs/blocks/; one that begins with spaces goes on with another."""
+    templates = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(DOCS / "blocks"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+    )
+    templates.filters |= {"form": format, "duration": duration}
+    text = templates.get_template(f"{block}.md.j2").render(values)
+    return re.sub(r"\n +", " ", text.strip()).splitlines()
 
 
 @cache
@@ -71,14 +85,14 @@ def _errors():
     rows = pd.concat([rows_of("occlusion").query("joint == ''"), rows_of("actions")])
     rows = rows.query("occlusion in ['clean', 'occluders'] and action in ['all', 'dance']")
     rows = rows.query("joints == 'all' and metric == 'mpjpe_mm'")
-    names = rows.source.astype(str).map(SOURCES) + ", " + rows.occlusion.astype(str)
-    rows = rows.assign(images=names.mask(rows.action == "dance", "dance, clean"))
-    found = intervals(rows, ["method", "estimator", "images"])
-    cells = found.assign(cell=[shown(one, digits=0) for one in found.itertuples()])
-    columns = [f"{name}, {what}" for name in SOURCES.values() for what in ("clean", "occluders")]
+    images = rows.source.astype(str).map(DATA) + ", " + rows.occlusion.astype(str)
+    rows = rows.assign(images=images.mask(rows.action == "dance", "dance, clean"))
+    lines = intervals(rows, ["method", "estimator", "images"])
+    lines["cell"] = shown(lines, digits=0)
+    columns = [f"{name}, {what}" for name in DATA.values() for what in ("clean", "occluders")]
     columns += ["dance, clean"]
-    cells = cells.pivot(index=["method", "estimator"], columns="images", values="cell")
-    seeds = found.groupby("images").seeds.min()[columns].astype(str).tolist()
+    cells = lines.pivot(index=["method", "estimator"], columns="images", values="cell")
+    seeds = lines.groupby("images").seeds.min()[columns].astype(str).tolist()
     return cells[columns].fillna("–"), ["*training seeds*", "", *seeds]
 
 
@@ -86,185 +100,105 @@ def table():
     """The table's lines, in Markdown."""
     cells, seeds = _errors()
     rows = cells.reindex(SHOWN).reset_index()
-    return markdown_table(list(rows.columns), [*rows.to_numpy().tolist(), seeds]).splitlines()
+    rows.loc[len(rows)] = seeds
+    return markdown(rows)
 
 
 def headlines():
     """README's few rows of the table, without dance."""
-    rows = _errors()[0].reindex(HEADLINES).iloc[:, :4].reset_index()
-    lines = markdown_table(list(rows.columns), rows.to_numpy().tolist()).splitlines()
+    lines = markdown(_errors()[0].reindex(HEADLINES).iloc[:, :4].reset_index())
     return [line.replace(" ", "") if "--:" in line else line for line in lines]  # few words
 
 
 def besides():
-    """Lines on what else was measured, in Markdown; none on what was not."""
-    return [*_known_joints(), *_best_tokenizer(), *_steps()]
+    """What else was measured: inpainting, the best tokenizer, the fewest steps."""
+    best = rows_of(ablations.BEST.study)
+    codes = best.query("metric == 'codes_used_share'")
+    config = load_config(ROOT / ablation_runs.PARAMS)
+    (setting,) = ablations.BEST.settings
+    return sentences(
+        "besides",
+        inpainting=_known_joints(),
+        best=ablations.changed(config, setting.changes).tokenizer.sizes,
+        rebuilt=[*ablations.errors(best, ablations.BEST).itertuples()],
+        used=codes.groupby("source", observed=True).value.mean(),
+        steps=[_steps(source) for source in DATA],
+    )
 
 
 def _known_joints():
-    each = []
-    for case in [f"{known} known" for known in inpainting.CASES]:
-        for source in SOURCES:
-            rows = rows_of("inpainting").query("source == @source and setting == @case")
-            given = rows.query("estimator == @inpainting.INPAINTED")
-            pairs = (("unknown", inpainting.SAMPLE), ("known", models.RECONSTRUCTION))
-            both = [
-                difference(
-                    given.query("joints == @j"), rows.query("joints == @j and estimator == @e")
-                )
-                for j, e in pairs
-            ]
-            each.append(f"{case}, {source}: " + " and ".join(shown(interval(d), "+") for d in both))
-    line = (
-        "* Inpainting (notebook 09), given some joints: the unknown joints' error beside one "
-        "sample's and the known joints' beside the tokenizer's, mm, by what is known: "
-    )
-    return [f"{line}{'; '.join(each)}."]
+    """(case, source, the error of unknown joints beside a sample's, of known ones beside the
+    tokenizer's) of inpainting."""
+    rows, on = rows_of("inpainting"), ["setting", "source"]
+    inpainted = rows[rows.estimator == inpainting.INPAINTED]
+    columns = []
+    for joints, other in (("unknown", inpainting.SAMPLE), ("known", models.RECONSTRUCTION)):
+        beside = rows[(rows.joints == joints) & (rows.estimator == other)]
+        lines = intervals(difference(inpainted[inpainted.joints == joints], beside, on), on)
+        columns.append(shown(lines.set_index(on), sign="+"))
+    cases = [f"{case} known" for case in inpainting.CASES]
+    places = [(case, source) for case in cases for source in DATA]
+    return [(*place, *(column[place] for column in columns)) for place in places]
 
 
-def _best_tokenizer():
-    rows = rows_of(ablations.BEST.study)
-    used = 100 * rows.query("metric == 'codes_used_share'").groupby("source").value.mean()
-    each = [
-        f"{one.mean:.1f} mm [{one.low:.1f}, {one.high:.1f}] on {one.source} data ({one.seeds} "
-        f"seeds; codes used {used[one.source]:.0f} %)"
-        for one in ablations.errors(rows, ablations.BEST).itertuples()
-    ]
-    (setting,) = ablations.BEST.settings
-    base = load_config(ROOT / ablation_runs.PARAMS)
-    sizes = ablations.changed(base, setting.changes).tokenizer.sizes
-    what = f"{sizes.num_tokens} tokens of {sizes.num_codes} codes, notebook 07"
-    line = f"* The most exact tokenizer ({what}) rebuilds unseen people"
-    return [f"{line} to {' and '.join(each)}."]
+def _steps(source):
+    """The fewest steps that keep the quality on a source, and how sure that is."""
+    curves = step_choice.seed_curves(source, "validation", ROOT)
+    chosen = step_choice.fewest_steps(curves)
+    cheaper = step_choice.next_cheaper(curves, chosen)
+    return {
+        "chosen": chosen,
+        "source": source,
+        "seeds": curves.columns.get_level_values("seed").nunique(),
+        "verdict": step_choice.beside_reference(curves, chosen).verdict,
+        "cheaper": cheaper and step_choice.beside_reference(curves, cheaper).verdict,
+    }
 
 
-def _steps():
-    each = []
-    for source in SOURCES:
-        curves = step_choice.seed_curves(source, "validation", ROOT)
-        chosen = step_choice.fewest_steps(curves)
-        sure = f"by intervals {step_choice.beside_reference(curves, chosen).verdict}"
-        cheaper = step_choice.next_cheaper(curves, chosen)
-        if cheaper:
-            word = step_choice.beside_reference(curves, cheaper).verdict
-            sure += f", one cheaper: {word}"
-        seeds = curves.columns.get_level_values("seed").nunique()
-        each.append(f"{chosen} on {source} data ({seeds} seeds; {sure})")
-    line = "* Fewest steps with 99 % of 100 steps' quality on average (validation, notebook 07)"
-    return [f"{line}: {'; '.join(each)}."]
-
-
-def _time(milliseconds):
-    if milliseconds < 1000:
-        return f"{milliseconds:.0f} ms"
-    return f"{milliseconds / 1000:.0f} s"
-
-
-def _per_pose():
-    """Times of a pose by Algorithm 2, by scale, and by the default of scale lesson."""
-    each = []
-    for scale in PARAMS:
-        times = step_choice.times_per_pose(scale, root=ROOT)
-        one, many = (_time(times[batch][estimators.CHAIN_STEPS]) for batch in (1, 64))
-        each.append(f"{one} for one picture and {many} each for 64 at scale {scale}")
-    default = step_choice.configured(load_config(ROOT / PARAMS["lesson"]).evaluation)
-    times = step_choice.candidate_times(default, "lesson", ROOT)
-    return (
-        f"A pose by Algorithm 2 in {estimators.CHAIN_STEPS} steps takes {'; '.join(each)}; by "
-        f"lesson's default, {default}, {_time(times[1])} and {_time(times[64])}."
-    )
-
-
-def _samplers(sampler):
-    """The sampler's own time as a share of the denoiser's, by scale, as each scale samples."""
-    each = []
+def sampler_shares(sampler):
+    """{scale: (the sampler's own time over the denoiser's, the order in words)}, at most, as each
+    scale samples."""
+    shares = {}
     for scale, params in PARAMS.items():
-        own = load_config(ROOT / params).evaluation
+        evaluation = load_config(ROOT / params).evaluation
         cases = [case for name, case in sampler["cases"].items() if name.startswith(scale)]
-        option, order = SAMPLED[own.step_order, own.step_spacing]
+        option, order = SAMPLED[evaluation.step_order, evaluation.step_spacing]
         share = max(case["options"][option]["sampler_over_denoiser"] for case in cases)
-        shown = f"{share:.0%}" if share >= 0.01 else f"{share:.1%}"
-        each.append(f"{shown} at scale {scale} ({order})")
-    adds = "The sampler itself adds to the denoiser's time at most"
-    return f"{adds} {', '.join(each)}, on one thread."
-
-
-def _training(training):
-    """How near training comes to the bare matrix products that it holds."""
-    lesson, width = (
-        training["cases"][name]["share_of_the_products_rate"]
-        for name in ("lesson", "the paper's width, two layers")
-    )
-    parts = training["cases"]["lesson"]["profile"]
-    return (
-        f"Training reaches {lesson:.0%} of its matrix products' own rate at scale lesson (where "
-        f"{parts['matrix products']:.0%} of its time goes to them, {parts['loss']:.0%} to the "
-        f"loss, {parts['everything else']:.0%} mostly to sums and copies), {width:.0%} at the "
-        "paper's width."
-    )
-
-
-def _attacks(advocc):
-    """What AdvOcc takes on as many images as the protocol attacks, in minutes."""
-    found = advocc["extrapolated"]
-    return (
-        f"AdvOcc@40 and @80, coarse to fine, on {found['images_for_each_patch']} images each: "
-        f"{found['minutes_for_all_patches'][COARSE_TO_FINE]:.0f} minutes, extrapolated from "
-        f"{advocc['images']} images; the full grid {found['full_over_coarse']:.1f} × as long."
-    )
-
-
-def _losses(loss):
-    """Time and memory of the loss, with the range over the processes that measured."""
-    each = loss["of_each_process"]
-    over, dense = each["loss_over_cross_entropy"], each["dense_over_loss"]
-    return (
-        f"* The loss, forward and backward, takes {loss['loss_over_cross_entropy']:.1f} × the time "
-        f"of cross entropy on the same logits ({min(over):.1f} to {max(over):.1f} in {len(over)} "
-        f"processes) and {loss['extra_memory_over_logits']:.1f} × their bytes; the usual dense "
-        f"formulation takes {loss['dense_over_loss']:.0f} × as long as it "
-        f"({min(dense):.0f} to {max(dense):.0f})."
-    )
+        shares[scale] = share, order
+    return shares
 
 
 def speed():
-    """Lines on what the benchmarks measured, in Markdown."""
+    """What the benchmarks measured."""
     folder = ROOT / "benchmarks" / "results"
-    loss, sampler, repro, training = (
-        read_json(folder / f"{name}_cpu.json") for name in ("loss", "sampler", "repro", "training")
+    names = ("loss", "sampler", "repro", "training", "advocc")
+    measured = {name: read_json(folder / f"{name}_cpu.json") for name in names}
+    default = step_choice.configured(load_config(ROOT / PARAMS["lesson"]).evaluation)
+    return sentences(
+        "speed",
+        **measured,
+        sampler_shares=sampler_shares(measured["sampler"]),
+        chain_steps=estimators.CHAIN_STEPS,
+        per_pose={scale: step_choice.times_per_pose(scale, root=ROOT) for scale in PARAMS},
+        default=default,
+        default_times=step_choice.candidate_times(default, "lesson", ROOT),
     )
-    advocc = folder / "advocc_cpu.json"
-    attacks = [_attacks(read_json(advocc))] if is_there(advocc) else []
-    lesson, smoke = repro["main job"], repro["smoke"]
-    return [
-        f"* `make repro`: {lesson['minutes']:.1f} minutes, {lesson['peak_gib']:.1f} GiB; "
-        f"`make smoke`: {smoke['minutes']:.1f} minutes, {smoke['peak_gib']:.1f} GiB "
-        f"({lesson['machine']['cpu']}).",
-        _losses(loss),
-        f"* {_training(training)} {_samplers(sampler)}",
-        " ".join([f"* {_per_pose()}", *attacks]),
-    ]
 
 
 def seeds():
-    """How far one more training seed would be from the committed errors, in Markdown."""
+    """How far one more training seed would be from the committed errors."""
     path = ROOT / "results" / "reference" / "synthetic_seeds.json"
     if not is_there(path):
-        return [f"By how much is not measured yet: `{reproduction.PROGRAM} --measure`."]
+        return sentences("seeds", errors=[], program=reproduction.PROGRAM)
     record = read_json(path)
     committed = record["errors"][str(load_config(ROOT / PARAMS["lesson"]).seed)]
-    rows = reproduction.table([*record["errors"].values()], committed, committed)
-    shown = {
+    names = {
         "clean_soft_decoding_mpjpe_mm": "soft decoding",
         "clean_one_sample_algorithm_2_mpjpe_mm": "one sample of Algorithm 2",
     }
-    each = [
-        f"{shown[name]} {mm:.1f} mm, one more seed {low:.0f} to {high:.0f}"
-        for name, mm, _, low, high, _ in rows
-        if name in shown
-    ]
-    told = "`make repro` ends with a table that calls each error reproduced or not. Committed: "
-    return [f"{told}{'; '.join(each)} (clean images, {len(record['errors'])} seeds)."]
+    rows = reproduction.table([*record["errors"].values()], committed, committed)
+    errors = [(names[name], mm, low, high) for name, mm, _, low, high, _ in rows if name in names]
+    return sentences("seeds", errors=errors, seeds=len(record["errors"]))
 
 
 def claims():
@@ -274,10 +208,10 @@ def claims():
     listed = listed[listed.readme == "yes"].id
     rows = rows[(rows.column == ledger.CLAIM) & rows.row.isin(listed)]
     lines = [
-        [CLAIMS[name][0], *(_verdict(own, source) for source in SOURCES)]
-        for name, own in rows.groupby("row", sort=False)
+        [CLAIMS[name][0], *(_verdict(of_claim, source) for source in DATA)]
+        for name, of_claim in rows.groupby("row", sort=False)
     ]
-    return markdown_table(["claim", *SOURCES.values()], lines).splitlines()
+    return markdown(pd.DataFrame(lines, columns=["claim", *DATA.values()]))
 
 
 def _verdict(rows, source):

@@ -4,6 +4,7 @@ import importlib.util
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from di2pose_lib.evaluation.estimators import CHAIN, SOFT
@@ -79,21 +80,26 @@ def test_the_sampler_s_time_is_that_of_the_order_which_each_scale_ships():
         "lesson, batch 64": options(default=0.6, confidence=0.27),
         "paper, one sample": options(default=0.004, confidence=0.9),
     }
-    line = make_results()._samplers({"cases": cases})
-    told = "at most 27% at scale lesson (confident tokens first), 0.4% at scale paper (Eq. 9)"
-    assert told in line
-
-
-def test_the_time_of_advocc_is_told_in_minutes_as_an_extrapolation():
-    found = {
-        "images": 12,
-        "extrapolated": {
-            "images_for_each_patch": 200,
-            "minutes_for_all_patches": {"coarse to fine": 9.4, "full grid": 23.5},
-            "full_over_coarse": 2.5,
-        },
+    assert make_results().sampler_shares({"cases": cases}) == {
+        "lesson": (0.27, "confident tokens first"),
+        "paper": (0.004, "Eq. 9"),
     }
-    assert make_results()._attacks(found) == (
-        "AdvOcc@40 and @80, coarse to fine, on 200 images each: 9 minutes, extrapolated from 12 "
-        "images; the full grid 2.5 × as long."
+
+
+def test_how_far_one_more_seed_lies_is_told_in_a_sentence_of_its_template():
+    errors = [("soft decoding", 111.94, 99.6, 125.2), ("one sample", 139.7, 120.4, 160.0)]
+    (line,) = make_results().sentences("seeds", errors=errors, seeds=3)
+    assert line.endswith(
+        "Committed: soft decoding 111.9 mm, one more seed 100 to 125; one sample 139.7 mm, one "
+        "more seed 120 to 160 (clean images, 3 seeds)."
     )
+
+
+def test_a_line_of_a_table_has_its_first_column_flush_left():
+    table = pd.DataFrame({"method": ["a", "c"], "mm": ["1.2", "2"]})
+    assert make_results().markdown(table) == [
+        "| method | mm |",
+        "| :-- | --: |",
+        "| a | 1.2 |",
+        "| c | 2 |",
+    ]
