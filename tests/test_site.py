@@ -15,6 +15,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
+PLOTLY = "application/vnd.plotly.v1+json"
 RAW_TEX = r"\$[^$\n]+\$|\\[a-zA-Z]{2,}"
 PHONE, DESKTOP = {"width": 390, "height": 800}, {"width": 1280, "height": 900}
 TEXT = """() => {
@@ -60,7 +61,7 @@ def executed():
         new_markdown_cell("[the chain](04a_the_chain.ipynb), [none](no.ipynb), costs 5 $"),
     ]
     for figure in (with_slider(), scene, go.Figure(go.Image(z=pixels))):
-        data = nbformat.from_dict({make_site().PLOTLY: json.loads(figure.to_json())})
+        data = nbformat.from_dict({PLOTLY: json.loads(figure.to_json())})
         cells.append(new_code_cell("figure", outputs=[new_output("display_data", data)]))
     return new_notebook(cells=cells)
 
@@ -150,11 +151,17 @@ def test_what_is_missing_is_said_in_a_sentence_each(stored, monkeypatch, capsys)
     assert "<img" not in (stored / "site/index.html").read_text("utf-8").split("cards")[1]
 
 
-def test_figures_lie_in_the_order_of_notebooks_and_the_largest_or_the_tagged_is_the_picture():
-    made, notebook = make_site(), executed()
-    assert made.figure_of(notebook) == (made.FIGURE, 0)
-    notebook.cells[3].metadata["tags"] = [made.PICTURE]
-    assert made.figure_of(notebook) == (made.FIGURE, 1)
+@pytest.mark.parametrize(
+    ("figures", "largest"),
+    [
+        ('<div class="figure">a</div><p>much text</p><div class="figure">bb</div>', (".figure", 1)),
+        ('<div class="figure">bb</div><div class="figure">a</div>', (".figure", 0)),
+        ('<div class="output_png"><img src="a"></div>', (".output_png img", 0)),
+        ("<table></table>", None),
+    ],
+)
+def test_the_largest_figure_of_a_notebook_stands_for_it(figures, largest):
+    assert make_site().figure_of(figures) == largest
 
 
 # --- in a browser
