@@ -32,7 +32,7 @@ class Setting(NamedTuple):
     paper: tuple[str, str] | None = None
     """(ablation, setting) in the paper's table 3, or None where it has no such row."""
     design: TokenizerDesign | None = None
-    """A tokenizer of another design, with as many parameters as the parameters' own."""
+    """A tokenizer of another design, with as many parameters as the configured one."""
 
 
 class Contrast(NamedTuple):
@@ -152,9 +152,9 @@ def rows_of(df, table, **wanted):
 
 def errors(df, table):
     """The measure of each setting: mean, low, high, seeds; a DataFrame in the table's order."""
-    found = intervals(rows_of(df, table, **table.primary), ["source", "setting"], draws=DRAWS)
+    lines = intervals(rows_of(df, table, **table.primary), ["source", "setting"], draws=DRAWS)
     order = {setting.name: place for place, setting in enumerate(table.settings)}
-    return found.sort_values("setting", key=lambda names: names.map(order), kind="stable")
+    return lines.sort_values("setting", key=lambda names: names.map(order), kind="stable")
 
 
 def weighted(df, table, weights, measures=()):

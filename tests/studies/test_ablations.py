@@ -197,26 +197,26 @@ def made_up(errors, **columns):
 
 
 def test_a_table_compares_each_setting_with_its_favourite():
-    own = ablations.table_of("5")
+    table = ablations.table_of("5")
     errors = {"occlude": [12.0, 12.1, 12.2], "replace": [9.0, 12.0, 10.0], "both": [10.0] * 3}
     rows = made_up(errors)
-    lines = ablations.errors(rows, own)
+    lines = ablations.errors(rows, table)
     assert lines.setting.tolist() == ["occlude", "replace", "both"]  # as in the table
     assert lines["mean"].tolist() == pytest.approx([12.1, 31 / 3, 10.0])
-    claims = ablations.claims_of(rows, own)
+    claims = ablations.claims_of(rows, table)
     assert claims.claim.tolist() == ["occlude is worse than both", "replace is worse than both"]
     assert claims["mean"].tolist() == pytest.approx([2.1, 1 / 3])
     assert claims.verdict.tolist() == ["holds here", "undecided"]
-    fewer = ablations.claims_of(rows[rows.setting != "occlude"], own)
-    assert len(fewer) == 1 and ablations.claims_of(rows[:0], own).empty
+    fewer = ablations.claims_of(rows[rows.setting != "occlude"], table)
+    assert len(fewer) == 1 and ablations.claims_of(rows[:0], table).empty
 
 
 def test_a_contrast_weighs_settings_and_measures_in_each_cluster():
-    own = ablations.table_of("5")
+    table = ablations.table_of("5")
     clean = made_up({"both": [10.0, 11.0], "replace": [10.0, 12.0]})
     hidden = made_up({"both": [15.0, 17.0], "replace": [20.0, 24.0]}, occlusion="occluders")
     rise = ablations.table_of("occlusion").contrasts[0].measures
     weights, rows = {"replace": 1, "both": -1}, pd.concat([clean, hidden])
-    assert ablations.weighted(rows, own, weights).mean == pytest.approx(0.5)
-    rises = ablations.weighted(rows, own, weights, rise)
+    assert ablations.weighted(rows, table, weights).mean == pytest.approx(0.5)
+    rises = ablations.weighted(rows, table, weights, rise)
     assert rises.mean == pytest.approx(((20 - 10) - (15 - 10) + (24 - 12) - (17 - 11)) / 2)

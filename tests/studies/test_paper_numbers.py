@@ -25,9 +25,9 @@ COUNTED = {  # by hand, from the papers' pages
 
 
 def find(source, table, row, column):
-    found = numbers(PAPER)
-    found = found[(found.paper == source) & (found.table == table)]
-    (one,) = found[(found.row == row) & (found.column == column)].to_dict("records")
+    rows = numbers(PAPER)
+    rows = rows[(rows.paper == source) & (rows.table == table)]
+    (one,) = rows[(rows.row == row) & (rows.column == column)].to_dict("records")
     return one["paper_value"], one["unit"], one["paper_data"]
 
 
