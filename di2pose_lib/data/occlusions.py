@@ -39,12 +39,9 @@ RATIOS = {MASK: (0.0, 0.2, 0.4, 0.6, 0.8), CROP: (0.0, 0.1, 0.2, 0.3, 0.4)}  # o
 class Occluded(NamedTuple):
     """Images after a sweep's loss, and what is left of their joints."""
 
-    images: torch.Tensor
-    """uint8 (B, 3, h, w)."""
-    joints_2d: torch.Tensor
-    """float (B, J, 2), pixels; hidden joints lie at the image's centre."""
-    hidden: torch.Tensor
-    """bool (B, J): where a joint lies in what is lost, or outside the image."""
+    images: torch.Tensor  # uint8 (B, 3, h, w)
+    joints_2d: torch.Tensor  # float (B, J, 2), pixels; hidden joints lie at the image's centre
+    hidden: torch.Tensor  # bool (B, J): where a joint lies in what is lost, or outside the image
 
 
 def occluded(sweep, ratio, images, joints_2d, seeds):

@@ -14,14 +14,11 @@ from di2pose_lib.diffusion.transitions import q_sample
 class DiffusionLoss(NamedTuple):
     """Terms of Eq. 11 in nats per token, of the dtype they were computed in."""
 
-    loss: torch.Tensor
-    """Mean over the batch of weight · (vlb + aux_weight · aux), scalar."""
+    loss: torch.Tensor  # mean over the batch of weight · (vlb + aux_weight · aux), scalar
+    # mean of KL(q(k_{s−1} | k_s, k_0) ‖ p(k_{s−1} | k_s)), at s = 1 −log p(k_0 | k_1); scalar
     vlb: torch.Tensor
-    """Mean of KL(q(k_{s−1} | k_s, k_0) ‖ p(k_{s−1} | k_s)), at s = 1 −log p(k_0 | k_1); scalar."""
-    aux: torch.Tensor
-    """Mean of −log f(k_0 | k_s), scalar."""
-    vlb_per_sample: torch.Tensor
-    """`vlb` before its mean over the batch, (B,), without gradient."""
+    aux: torch.Tensor  # mean of −log f(k_0 | k_s), scalar
+    vlb_per_sample: torch.Tensor  # `vlb` before its mean over the batch, (B,), without gradient
 
 
 def diffusion_loss(schedule, k_start_logits, k_start, k_s, step, aux_weight=5e-4, weight=None):
@@ -80,14 +77,10 @@ def _weights(name, value, batch):
 class Elbo(NamedTuple):
     """The bound −log p(k_0 | y) ≤ `nats`, per pose: the sum over its N tokens. float64."""
 
-    nats: torch.Tensor
-    """(B,): the prior term and all S terms."""
-    bits: torch.Tensor
-    """(B,): the same in bits."""
-    terms: torch.Tensor
-    """(B, S) nats: column s − 1 is the term of step s."""
-    prior: torch.Tensor
-    """(B,) nats: KL(q(k_S | k_0) ‖ p(k_S)), 0 for this chain."""
+    nats: torch.Tensor  # (B,): the prior term and all S terms
+    bits: torch.Tensor  # (B,): the same in bits
+    terms: torch.Tensor  # (B, S) nats: column s − 1 is the term of step s
+    prior: torch.Tensor  # (B,) nats: KL(q(k_S | k_0) ‖ p(k_S)), 0 for this chain
 
 
 @torch.no_grad()

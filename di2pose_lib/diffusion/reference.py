@@ -102,12 +102,9 @@ def perfect_denoiser(schedule, law, step):
 class Paths(NamedTuple):
     """What comes of a clean token along all paths k_1 … k_S."""
 
-    bound: float
-    """The bound of Eq. 8 on `nats`."""
-    nats: float
-    """−log p(k_0)."""
-    last_law: torch.Tensor
-    """q(k_S | k_0), float64 (C + 1,)."""
+    bound: float  # of Eq. 8 on `nats`
+    nats: float  # −log p(k_0)
+    last_law: torch.Tensor  # q(k_S | k_0), float64 (C + 1,)
 
 
 def sum_over_paths(schedule, f, k_start):

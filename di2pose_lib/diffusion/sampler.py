@@ -23,10 +23,8 @@ from di2pose_lib.diffusion.transitions import q_posterior_sample, q_sample, unif
 class Sampled(NamedTuple):
     """What the reverse chain ends with."""
 
-    tokens: torch.Tensor
-    """Clean tokens, int64 (B, N), in [0, C)."""
-    k_start_probs: torch.Tensor
-    """The last step's distribution of them, float (B, N, C)."""
+    tokens: torch.Tensor  # clean, int64 (B, N), in [0, C)
+    k_start_probs: torch.Tensor  # the last step's distribution of them, float (B, N, C)
 
 
 def inference_steps(num_steps, num_inference_steps, spacing="uniform"):

@@ -75,22 +75,14 @@ class PosteriorFactors(NamedTuple):
     Where `k_s` is Occ the two values agree, and `same` is any code.
     """
 
-    same: torch.Tensor
-    """int64: `k_s` where it is a code."""
-    likelihood_same: torch.Tensor
-    """q(k_s | k_0 = same)."""
-    likelihood_other: torch.Tensor
-    """q(k_s | any other k_0); 0 where a code cannot have been replaced."""
-    onward_same: torch.Tensor
-    """q(k_s | k_u = same)."""
-    onward_other: torch.Tensor
-    """q(k_s | k_u = any other code)."""
-    keep: torch.Tensor
-    """ᾱ_u."""
-    spread: torch.Tensor
-    """β̄_u."""
-    occ: torch.Tensor
-    """q(k_u = Occ | k_s)."""
+    same: torch.Tensor  # int64: `k_s` where it is a code
+    likelihood_same: torch.Tensor  # q(k_s | k_0 = same)
+    likelihood_other: torch.Tensor  # q(k_s | any other k_0); 0 where no code is replaced
+    onward_same: torch.Tensor  # q(k_s | k_u = same)
+    onward_other: torch.Tensor  # q(k_s | k_u = any other code)
+    keep: torch.Tensor  # ᾱ_u
+    spread: torch.Tensor  # β̄_u
+    occ: torch.Tensor  # q(k_u = Occ | k_s)
 
 
 def posterior_factors(schedule, k_s, step, prev_step=None, k_start=None):

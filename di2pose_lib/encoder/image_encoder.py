@@ -124,10 +124,9 @@ def _loaded_backbone(config, image_size):
 class Backbone(NamedTuple):
     """What `encoder.backbone` may name."""
 
+    # (`EncoderConfig`, (H, W)) -> a module with a `transformers` backbone's `forward` and `config`
     make: Callable
-    """(`EncoderConfig`, (H, W)) -> module with a `transformers` backbone's `forward`, `config`."""
-    trained_here: bool
-    """Whether stage 02 trains it on heatmaps; if not, it comes with its weights."""
+    trained_here: bool  # whether stage 02 trains it on heatmaps; if not, it comes with its weights
 
 
 # Another encoder is a line here, and its name in `EncoderConfig`.

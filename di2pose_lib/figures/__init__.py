@@ -5,7 +5,6 @@ ground floor alone, so a figure can be drawn of anybody's numbers.
 """
 
 from di2pose_lib.figures.chain import (
-    fates_figure,
     joint_law_figure,
     matrices_figure,
     pose_film_figure,
@@ -28,6 +27,7 @@ from di2pose_lib.figures.poses import MAX_FRAMES, film_figure, pose_figure, toke
 from di2pose_lib.figures.training import (
     code_use_figure,
     curve_figure,
+    fates_figure,
     history_figure,
     token_reach_figure,
 )

@@ -4,12 +4,9 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from di2pose_lib.base.checks import check_range
 from di2pose_lib.base.skeleton import BONES
-from di2pose_lib.figures.look import bone_lines, controls, looks, steps_of, style
-
-FATES = ("clean", "replaced", "Occ")
-COLOURS = ("#0072B2", "#E69F00", "#555555")  # told apart by colour-blind readers too
+from di2pose_lib.figures.look import bone_lines, controls, looks, style
+from di2pose_lib.figures.training import FATE_COLOURS, FATES
 
 
 def _styled(figure, x, y, height=400, **layout):
@@ -38,7 +35,7 @@ def schedule_figure(schedule):
             getattr(schedule, f"gamma{bar}"),
         )
         names = ("keep α", "replace C·β", "occlude γ")
-        for rate, name, colour in zip(rates, names, COLOURS, strict=True):
+        for rate, name, colour in zip(rates, names, FATE_COLOURS, strict=True):
             figure.add_scatter(
                 x=steps[first:],
                 y=rate.numpy()[first:],
@@ -84,34 +81,6 @@ def matrices_figure(matrices, x_title="from: token before", y_title="to: token a
     return _styled(figure, x_title, y_title, height=340, coloraxis=colours)
 
 
-def fates_figure(fates, steps=None):
-    """What has become of each token of one pose, step by step.
-
-    Args:
-        fates: int64 (N, n), index into FATES: 0 clean, 1 replaced, 2 Occ.
-        steps: n ints, the steps that the columns show; None: 0, 1, 2, …
-
-    Raises:
-        ValueError: a value outside [0, 2].
-    """
-    check_range("fates", fates, 0, len(FATES) - 1)
-    figure = go.Figure(
-        go.Heatmap(
-            z=fates.numpy().astype(np.uint8),
-            x=None if steps is None else [str(step) for step in steps],
-            zmin=-0.5,
-            zmax=len(FATES) - 0.5,
-            colorscale=steps_of(COLOURS),
-            colorbar={"tickvals": list(range(len(FATES))), "ticktext": list(FATES)},
-            hovertemplate="step %{x}, token %{y}<extra></extra>",
-        )
-    )
-    if steps is not None:
-        figure.update_xaxes(type="category")
-    figure.update_yaxes(autorange="reversed")
-    return _styled(figure, "step s", "token of the pose")
-
-
 def shares_figure(expected, measured):
     """Shares of clean, replaced and occluded tokens against the step.
 
@@ -121,7 +90,7 @@ def shares_figure(expected, measured):
     """
     steps = np.arange(len(expected))
     figure = go.Figure()
-    for column, (fate, colour) in enumerate(zip(FATES, COLOURS, strict=True)):
+    for column, (fate, colour) in enumerate(zip(FATES, FATE_COLOURS, strict=True)):
         figure.add_scatter(
             x=steps, y=expected[:, column].numpy(), name=f"{fate}, closed form", line_color=colour
         )
@@ -191,7 +160,7 @@ def _bones_of_one_fate(joints, fates, fate):
         "y": y,
         "mode": "lines",
         "name": FATES[fate],
-        "line": {"color": COLOURS[fate], "width": width, "dash": dash},
+        "line": {"color": FATE_COLOURS[fate], "width": width, "dash": dash},
     }
 
 
@@ -203,7 +172,7 @@ def terms_figure(terms):
     """
     text = [f"{term:.3f}" for term in terms]
     x = [str(step) for step in range(1, len(terms) + 1)]
-    figure = go.Figure(go.Bar(x=x, y=terms, text=text, marker_color=COLOURS[0]))
+    figure = go.Figure(go.Bar(x=x, y=terms, text=text, marker_color=FATE_COLOURS[0]))
     figure.update_xaxes(type="category")
     return _styled(figure, "step s", "term of the bound, nats")
 
@@ -218,7 +187,7 @@ def joint_law_figure(counts, distances):
         distances: dict from chain to list of floats > 0, total variation, one for each count.
     """
     figure = go.Figure()
-    for name, values, colour in looks("distances", distances, COLOURS):
+    for name, values, colour in looks("distances", distances, FATE_COLOURS):
         figure.add_scatter(x=counts, y=values, name=name, mode="lines+markers", line_color=colour)
     first = next(iter(distances.values()))[0]
     figure.add_scatter(
@@ -244,7 +213,7 @@ def waiting_figure(calls, shares, expected):
     """
     x = [str(count) for count in calls]
     figure = go.Figure()
-    for name, values, colour in looks("shares", shares, COLOURS):
+    for name, values, colour in looks("shares", shares, FATE_COLOURS):
         text = [f"{value:.1%}" for value in values]
         figure.add_bar(
             x=x, y=values, name=name, marker_color=colour, text=text, textposition="outside"

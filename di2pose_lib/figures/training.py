@@ -15,8 +15,13 @@ from di2pose_lib.figures.look import (
     PALETTE,
     float32,
     looks,
+    steps_of,
     style,
 )
+
+# What becomes of a token, and its colours, which colour-blind readers tell apart too.
+FATES = ("clean", "replaced", "Occ")
+FATE_COLOURS = ("#0072B2", "#E69F00", "#555555")
 
 SMALL = {"font": {"size": 12, "color": INK}}  # a note in a figure
 
@@ -87,6 +92,34 @@ def code_use_figure(tokens, num_codes, title):
     figure.add_hline(y=100 / num_codes, line=DASHED, annotation={"text": "even use", **SMALL})
     figure.update_layout(bargap=0)
     return _styled(figure, title, "rank of the code", "share of all tokens, %")
+
+
+def fates_figure(fates, steps=None):
+    """What has become of each token of one pose, step by step.
+
+    Args:
+        fates: int64 (N, n), index into FATES: 0 clean, 1 replaced, 2 Occ.
+        steps: n ints, the steps that the columns show; None: 0, 1, 2, …
+
+    Raises:
+        ValueError: a value outside [0, 2].
+    """
+    check_range("fates", fates, 0, len(FATES) - 1)
+    figure = go.Figure(
+        go.Heatmap(
+            z=fates.numpy().astype(np.uint8),
+            x=None if steps is None else [str(step) for step in steps],
+            zmin=-0.5,
+            zmax=len(FATES) - 0.5,
+            colorscale=steps_of(FATE_COLOURS),
+            colorbar={"tickvals": list(range(len(FATES))), "ticktext": list(FATES)},
+            hovertemplate="step %{x}, token %{y}<extra></extra>",
+        )
+    )
+    if steps is not None:
+        figure.update_xaxes(type="category")
+    figure.update_yaxes(autorange="reversed")
+    return _styled(figure, "", "step s", "token of the pose")
 
 
 def token_reach_figure(movement_mm, title):

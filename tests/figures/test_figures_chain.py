@@ -10,9 +10,6 @@ pytest.importorskip("plotly")
 from di2pose_lib.base.skeleton import BONES
 from di2pose_lib.diffusion import OccludeReplaceSchedule, transition_matrix
 from di2pose_lib.figures.chain import (
-    COLOURS,
-    FATES,
-    fates_figure,
     joint_law_figure,
     matrices_figure,
     pose_film_figure,
@@ -21,6 +18,7 @@ from di2pose_lib.figures.chain import (
     terms_figure,
     waiting_figure,
 )
+from di2pose_lib.figures.training import FATE_COLOURS
 
 CHAIN = OccludeReplaceSchedule(4, 10, final_occlude_rate=0.8, final_replace_rate=0.2)
 SHARES = torch.tensor([[1.0, 0.0, 0.0]] * 5 + [[0.5, 0.1, 0.4]] * 2, dtype=torch.float64)
@@ -34,7 +32,6 @@ def figures():
     return {
         "schedule": schedule_figure(CHAIN),
         "matrices": matrices_figure({"a": transition_matrix(CHAIN, 1)}),
-        "fates": fates_figure(torch.tensor([[0, 0, 2], [0, 1, 1]])),
         "shares": shares_figure(SHARES, SHARES),
         "film": pose_film_figure({"a": (JOINTS, BONE_FATES), "b": (JOINTS, BONE_FATES)}, [0, 9]),
         "terms": terms_figure([0.2, 0.1, 0.0]),
@@ -74,18 +71,6 @@ def test_a_matrix_is_drawn_with_its_entries_and_with_occ_last():
     assert trace.text[4][0] == f"{CHAIN.gamma[3]:.3f}"
 
 
-def test_each_fate_has_its_own_colour():
-    fates = torch.tensor([[0, 1, 2]])
-    trace = fates_figure(fates, steps=[0, 25, 100]).data[0]
-    assert list(trace.x) == ["0", "25", "100"]
-    assert trace.z.dtype == np.uint8
-    for value, colour in enumerate(COLOURS):
-        place = (value - trace.zmin) / (trace.zmax - trace.zmin)
-        below = [entry for entry in trace.colorscale if entry[0] <= place]
-        assert below[-1][1] == colour
-    assert tuple(trace.colorbar.ticktext) == FATES
-
-
 def test_drawn_shares_are_points_on_every_fifth_step_over_their_closed_form():
     measured = SHARES + torch.tensor([0.01, -0.01, 0.0])
     line, points = shares_figure(SHARES, measured).data[:2]
@@ -106,7 +91,7 @@ def test_each_frame_of_the_film_draws_every_bone_once_in_the_colour_of_its_fate(
     for traces in (figure.frames[1].data[:3], figure.frames[1].data[3:]):  # two panels
         drawn = [np.isfinite(trace.x).sum() // 2 for trace in traces]
         assert drawn == [14, 1, 1]
-        assert tuple(trace.line.color for trace in traces) == COLOURS
+        assert tuple(trace.line.color for trace in traces) == FATE_COLOURS
         for trace, bone in ((traces[1], BONES[3]), (traces[2], BONES[5])):
             ends = np.stack([trace.x, trace.y], axis=-1)[1:3]
             np.testing.assert_array_equal(ends, JOINTS[1, list(bone)].numpy())
@@ -130,11 +115,6 @@ def test_each_chain_has_its_line_and_the_last_falls_with_the_number_of_steps():
     one, other, guide = joint_law_figure([2, 4, 8], {"a": [0.4, 0.3, 0.2], "b": [0.2] * 3}).data
     assert (one.name, one.y) == ("a", (0.4, 0.3, 0.2)) and other.name == "b"
     assert guide.x == (2, 4, 8) and guide.y == pytest.approx((0.4, 0.2, 0.1))
-
-
-def test_fates_that_are_none_are_refused():
-    with pytest.raises(ValueError, match=r"`fates` must lie in \[0, 2\]; got 3"):
-        fates_figure(torch.tensor([[0, 3]]))
 
 
 def test_the_chain_itself_needs_no_plotly():

@@ -6,6 +6,7 @@ pytest.importorskip("plotly")
 
 from di2pose_lib import figures
 from di2pose_lib.base.skeleton import JOINT_NAMES
+from di2pose_lib.figures.training import FATE_COLOURS, FATES
 
 HISTORY = [
     {"step": 10, "loss": 4.0, "vlb": 0.5, "aux": 3.0},
@@ -23,6 +24,7 @@ def every_figure():
         "history": figures.history_figure(HISTORY, "nats", "t", ("vlb", "aux"), ("log C", 1.8)),
         "code use": figures.code_use_figure(tokens, 6, "t"),
         "reach": figures.token_reach_figure(torch.rand(8, 17, generator=_seeded()), "t"),
+        "fates": figures.fates_figure(torch.tensor([[0, 0, 2], [0, 1, 1]])),
         "bars": figures.interval_bars(SERIES, "MPJPE, mm", "t", ("half", 100.0)),
     }
 
@@ -76,6 +78,18 @@ def test_hover_over_the_reach_of_tokens_names_the_joint():
     assert "%{x}" in figure.data[0].hovertemplate
 
 
+def test_each_fate_has_its_own_colour():
+    fates = torch.tensor([[0, 1, 2]])
+    trace = figures.fates_figure(fates, steps=[0, 25, 100]).data[0]
+    assert list(trace.x) == ["0", "25", "100"]
+    assert trace.z.dtype == np.uint8
+    for value, colour in enumerate(FATE_COLOURS):
+        place = (value - trace.zmin) / (trace.zmax - trace.zmin)
+        below = [entry for entry in trace.colorscale if entry[0] <= place]
+        assert below[-1][1] == colour
+    assert tuple(trace.colorbar.ticktext) == FATES
+
+
 def test_bars_reach_from_the_low_to_the_high_end_of_the_interval():
     figure = figures.interval_bars(SERIES, "MPJPE, mm", "t")
     clean = figure.data[0]
@@ -99,6 +113,10 @@ def test_markdown_table_by_hand():
     [
         (lambda: figures.code_use_figure(torch.tensor([[4]]), 4, "t"), r"lie in \[0, 3\]; got 4"),
         (lambda: figures.token_reach_figure(torch.zeros(8, 16), "t"), "shape"),
+        (
+            lambda: figures.fates_figure(torch.tensor([[0, 3]])),
+            r"`fates` .* \[0, 2\]; got 3",
+        ),
         (lambda: figures.interval_bars({}, "mm", "t"), "`series` must hold 1 to 7 series; got 0"),
         (lambda: figures.markdown_table(["a", "b"], [["c"]]), "2 cells; got 1"),
     ],
