@@ -82,7 +82,6 @@ def calls():
         "condition_memory": (denoiser.condition_memory, {"condition": features}),
         "hypotheses": (model.hypotheses, {**seeds, "num_hypotheses": 2}),
         "soft_decode": (model.soft_decode, {"features": features}),
-        "estimates": (model.estimates, {**seeds, "num_hypotheses": 2, "pose": pose}),
         "inpaint": (
             inpainting.inpaint,
             {"model": model, **seeds, "pose_known": pose, "known": known, "rounds": 1},
