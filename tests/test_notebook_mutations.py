@@ -105,7 +105,7 @@ MUTATIONS = {
         "base.metrics",
         "joint_errors_mm",
         "lambda pose_pred, pose: right(pose_pred, pose) / 3**0.5",
-        'assert abs(by_hand.mean().item() - row["mean"]) < 1e-6',
+        'assert abs(by_hand.mean().item() - row["mean"]) < 1e-4',
     ),
     # what is known is not told to the sampler
     "09_inpainting": Mutation(
