@@ -51,10 +51,10 @@ def coarse_to_fine(errors_of, grid):
     `COARSE_STEP` rows and columns: what the coarse grid left out there.
     """
     coarse = coarse_positions(grid)
-    found = errors_of(coarse)
-    table = torch.full((grid.num_positions, found.shape[1]), -torch.inf, dtype=torch.float64)
-    table[coarse] = found
-    worst = found.topk(min(BEST, len(coarse)), dim=0).indices.flatten().tolist()
+    errors = errors_of(coarse)
+    table = torch.full((grid.num_positions, errors.shape[1]), -torch.inf, dtype=torch.float64)
+    table[coarse] = errors
+    worst = errors.topk(min(BEST, len(coarse)), dim=0).indices.flatten().tolist()
     near = {p for index in worst for p in _around(coarse[index], grid)}
     fine = sorted(near - set(coarse))
     if fine:
@@ -97,10 +97,10 @@ def agreement(tables, grid):
         bool((tables.amax(dim=1) > -torch.inf).all()),
         "`tables` must hold a finite error of every image and metric",
     )
-    found = torch.stack([coarse_to_fine(table.__getitem__, grid) for table in tables])
-    looked = (found > -torch.inf).any(dim=2).double().mean().item()
-    lost = tables.amax(dim=1) - found.amax(dim=1)  # (n, M)
-    same = (tables.argmax(dim=1) == found.argmax(dim=1)).double().mean(dim=0)
+    coarse = torch.stack([coarse_to_fine(table.__getitem__, grid) for table in tables])
+    looked = (coarse > -torch.inf).any(dim=2).double().mean().item()
+    lost = tables.amax(dim=1) - coarse.amax(dim=1)  # (n, M)
+    same = (tables.argmax(dim=1) == coarse.argmax(dim=1)).double().mean(dim=0)
     return [
         Agreement(
             same[m].item(), lost[:, m].mean().item(), lost[:, m].max().item(), looked, sizes["n"]

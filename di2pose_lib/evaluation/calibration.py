@@ -167,7 +167,7 @@ def joint_table(hypotheses, pose, joint_mask):
         "rank_correlation" (over the images; None for fewer than `FEWEST_TO_RANK` or equal
         values), "n"}.
     """
-    found = spread_and_error_mm(hypotheses, pose)
+    each = spread_and_error_mm(hypotheses, pose)
     check_tensor("joint_mask", joint_mask, (len(pose), len(JOINT_NAMES)), "bool")
     table = []
     for joint, name in enumerate(JOINT_NAMES[1:], start=1):
@@ -175,14 +175,14 @@ def joint_table(hypotheses, pose, joint_mask):
         only[:, joint] = joint_mask[:, joint]
         if not only.any():
             continue
-        products, _ = rank_products(*found, only)
-        rms_spread = found.spread[only].square().mean().sqrt().item()
+        products, _ = rank_products(*each, only)
+        rms_spread = each.spread[only].square().mean().sqrt().item()
         table.append(
             {
                 "joint": name,
                 "rms_spread_mm": rms_spread,
                 "rms_error_if_calibrated_mm": calibrated_error(rms_spread, hypotheses.shape[1]),
-                "rms_error_mm": found.error[only].square().mean().sqrt().item(),
+                "rms_error_mm": each.error[only].square().mean().sqrt().item(),
                 "rank_correlation": products.mean().item() if len(products) else None,
                 "n": int(only.sum()),
             }

@@ -128,7 +128,7 @@ def kinds_of(pose_pred, pose, visible):
     share = torch.where(before > 0, 1 - after / before, 0)
     most = share.max(dim=0).values
     fits = (share >= LEAST_SHARE) & (share >= most - CLOSE)
-    found = []
+    failures = []
     for i in range(count):
         kinds = [kind for kind, fit in zip(KINDS, fits[:, i].tolist(), strict=True) if fit]
         kind = kinds[0] if kinds else POSTURE
@@ -141,7 +141,7 @@ def kinds_of(pose_pred, pose, visible):
             HIDDEN: f"{int(hidden[i, 1:].sum())} hidden joints",
             POSTURE: f"another posture, {_worst_part(errors[i])} most",
         }
-        found.append(
+        failures.append(
             Failure(
                 kind,
                 before[i].item(),
@@ -151,7 +151,7 @@ def kinds_of(pose_pred, pose, visible):
                 notes.get(kind, kind),
             )
         )
-    return found
+    return failures
 
 
 def _best(candidates, pose):
@@ -215,22 +215,22 @@ def worst_images(errors_mm, count):
     return errors_mm.argsort(descending=True, stable=True)[:count]
 
 
-def count_table(found):
+def count_table(failures):
     """Rows of `COUNT_COLUMNS`, one for each kind: how many images, and their mean errors.
 
     Args:
-        found: `Failure`s, at least one.
+        failures: `Failure`s, at least one.
 
     Raises:
         ValueError: none.
     """
-    require(len(found) > 0, "`found` must hold at least one failure; got none")
+    require(len(failures) > 0, "`failures` must hold at least one; got none")
     rows = []
     for kind in KINDS:
-        own = [failure for failure in found if failure.kind == kind]
+        alike = [failure for failure in failures if failure.kind == kind]
         means = [
-            sum(getattr(f, name) for f in own) / len(own) if own else "–"
+            sum(getattr(f, name) for f in alike) / len(alike) if alike else "–"
             for name in ("error_mm", "undone_mm")
         ]
-        rows.append([kind, len(own), *means])
+        rows.append([kind, len(alike), *means])
     return rows

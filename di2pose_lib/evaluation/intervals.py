@@ -152,7 +152,7 @@ def shown(lines, digits=1, sign=""):
 
 def _kept(rows):
     """The rows of the clusters that all seeds have, where seeds share any; else all rows."""
-    names = [set(own.cluster) for _, own in rows.groupby("seed", sort=False)]
+    names = [set(part.cluster) for _, part in rows.groupby("seed", sort=False)]
     if len(names) < 2 or sum(map(len, names)) == len(set.union(*names)):
         return rows
     return rows[rows.cluster.isin(set.intersection(*names))]
@@ -160,7 +160,7 @@ def _kept(rows):
 
 def _interval(rows, equally, draws):
     """`Interval` of the rows that `_kept` keeps."""
-    seeds = [_Sums(own, equally) for _, own in rows.groupby("seed", sort=False)]
+    seeds = [_Sums(part, equally) for _, part in rows.groupby("seed", sort=False)]
     means = [float(seed.mean()) for seed in seeds]
     if rows.cluster.eq("").all():  # of values without clusters, seeds alone say how they differ
         return student(means)

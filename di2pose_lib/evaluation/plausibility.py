@@ -46,10 +46,10 @@ def own_bones(dataset):
     """
     lengths = bone_lengths(dataset.take("pose")).double()
     recording = dataset.take("recording")
-    own = torch.empty_like(lengths)
+    medians = torch.empty_like(lengths)
     for number in recording.unique():
-        own[recording == number] = lengths[recording == number].median(dim=0).values
-    return own
+        medians[recording == number] = lengths[recording == number].median(dim=0).values
+    return medians
 
 
 def bone_errors_mm(pose, bones):

@@ -197,15 +197,15 @@ def sweep_figure(lines, title, x, y="MPJPE, mm"):
     require(not twice.any(), f"`lines` must hold a level once; got {lines[twice].level.tolist()}")
     names = lines.method.astype(str) + ", " + lines.estimator.astype(str)
     names = lines.estimator if lines.method.nunique() == 1 else names
-    each = {name: own.sort_values("level") for name, own in lines.groupby(names, sort=False)}
+    each = {name: line.sort_values("level") for name, line in lines.groupby(names, sort=False)}
     figure = go.Figure()
-    for name, own, colour in looks("lines", each):
-        ends = (own[end].tolist() for end in ("mean", "low", "high"))
+    for name, line, colour in looks("lines", each):
+        ends = (line[end].tolist() for end in ("mean", "low", "high"))
         hover = (
             f"{name}<br>level %{{x:.3~g}}: %{{y:.1f}} "
             "[%{customdata[0]:.1f}, %{customdata[1]:.1f}]<extra></extra>"
         )
-        _line_with_band(figure, name, colour, own.level.tolist(), *ends, hover)
+        _line_with_band(figure, name, colour, line.level.tolist(), *ends, hover)
     return style(figure, title, x, y, NARROW, 480, **BELOW)
 
 

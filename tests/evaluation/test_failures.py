@@ -312,5 +312,5 @@ def test_the_table_has_a_row_for_each_kind_by_hand():
     }
     assert rows[0] == [SWAPPED, 0, "–", "–"]
     assert all(len(row) == len(failures.COUNT_COLUMNS) for row in rows)
-    with pytest.raises(ValueError, match="`found` must hold at least one failure; got none"):
+    with pytest.raises(ValueError, match="`failures` must hold at least one; got none"):
         count_table([])
