@@ -14,13 +14,16 @@ def require(condition, message):
         raise ValueError(message)
 
 
-def as_integer(name, value):
-    """`value` as a Python int; bools and floats are refused."""
+def as_integer(name, value, least=None):
+    """`value` as a Python int; bools, floats and what is below `least` are refused."""
     try:
         require(not isinstance(value, bool), "")
-        return operator.index(value)
+        integer = operator.index(value)
     except (TypeError, ValueError):
         raise ValueError(f"`{name}` must be an integer; got {value!r}") from None
+    enough = least is None or integer >= least
+    require(enough, f"`{name}` must be at least {least}; got {integer}")
+    return integer
 
 
 def check_number(name, value, wanted, fits):

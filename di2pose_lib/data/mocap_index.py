@@ -80,9 +80,8 @@ def read_index(root):
     for line, row in _rows(index):
         where = f"{index}, line {line}"
         trial = _trial(root, where, row, skeletons)
-        bvh.expect(
-            trial.name not in seen, where, "each trial once", f"{bvh.show(trial.name)} again"
-        )
+        again = f"{bvh.show(trial.name)} again"
+        bvh.expect(trial.name not in seen, where, "each trial once", again)
         seen.add(trial.name)
         file = os.path.realpath(trial.path)
         bvh.expect(file not in files, where, "each file once", f"{bvh.show(row['path'])} again")

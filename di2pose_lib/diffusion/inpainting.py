@@ -68,10 +68,8 @@ def inpaint(
     """
     batch = _check_evidence(pose_known, known, strength)
     check_tensor("features", features, (batch, "tokens", "width"), "float")
-    num_hypotheses = as_integer("num_hypotheses", num_hypotheses)
-    rounds = as_integer("rounds", rounds)
-    require(num_hypotheses >= 1, f"`num_hypotheses` must be at least 1; got {num_hypotheses}")
-    require(rounds >= 0, f"`rounds` must be at least 0; got {rounds}")
+    num_hypotheses = as_integer("num_hypotheses", num_hypotheses, least=1)
+    rounds = as_integer("rounds", rounds, least=0)
     require(0 < round_share <= 1, f"`round_share` must lie in (0, 1]; got {round_share}")
     seeds = image_seeds(seeds, batch)
     step = max(1, round(round_share * model.schedule.num_steps))

@@ -161,8 +161,7 @@ def sample_with_probs(
     """
     steps = inference_steps(schedule.num_steps, num_inference_steps, spacing)
     _check_options(schedule, temperature, truncation, order, final)
-    num_tokens = as_integer("num_tokens", num_tokens)
-    require(num_tokens >= 1, f"`num_tokens` must be at least 1; got {num_tokens}")
+    num_tokens = as_integer("num_tokens", num_tokens, least=1)
     batch_size, device = _batch(condition, batch_size, device)
     if known is not None:
         check_tensor("known", known, (batch_size, num_tokens), "int64")
@@ -227,8 +226,7 @@ def _batch(condition, batch_size, device):
             f"got a condition of type {type(condition).__name__}",
         )
         batch_size = condition.shape[0]
-    batch_size = as_integer("batch_size", batch_size)
-    require(batch_size >= 1, f"`batch_size` must be at least 1; got {batch_size}")
+    batch_size = as_integer("batch_size", batch_size, least=1)
     require(
         not is_tensor or condition.shape[0] == batch_size,
         f"`batch_size` must be that of `condition`, {condition.shape[0] if is_tensor else 0}; "

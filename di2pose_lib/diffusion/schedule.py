@@ -57,10 +57,8 @@ class OccludeReplaceSchedule:
     """
 
     def __init__(self, num_codes, num_steps, final_occlude_rate=0.9, final_replace_rate=0.1):
-        self.num_codes = as_integer("num_codes", num_codes)
-        self.num_steps = as_integer("num_steps", num_steps)
-        require(self.num_codes >= 1, f"`num_codes` must be at least 1; got {num_codes}")
-        require(self.num_steps >= 1, f"`num_steps` must be at least 1; got {num_steps}")
+        self.num_codes = as_integer("num_codes", num_codes, least=1)
+        self.num_steps = as_integer("num_steps", num_steps, least=1)
         rates = {"final_occlude_rate": final_occlude_rate, "final_replace_rate": final_replace_rate}
         for name, rate in rates.items():
             check_number(name, rate, "in [0, 1]", lambda x: 0 <= x <= 1)
