@@ -30,17 +30,6 @@ ACTIONS = (
 )
 
 
-def root_relative(joints):
-    """Joints (..., J, 3) with the pelvis moved to the origin.
-
-    Raises:
-        TypeError: not a tensor.
-        ValueError: another shape, no floats, NaN or infinity.
-    """
-    check_tensor("joints", joints, (..., "J", 3), "float")
-    return joints - joints[..., :1, :]
-
-
 def bone_lengths(joints):
     """Lengths (..., 16) in metres of `BONES`, from joints (..., 17, 3) in metres.
 

@@ -6,7 +6,6 @@ import torch
 
 from di2pose_lib.base.progress import Progress
 from di2pose_lib.base.seeding import generator_for
-from di2pose_lib.base.skeleton import root_relative
 from di2pose_lib.data.appearance import sample_appearance, sample_occluders
 from di2pose_lib.data.camera import crop_intrinsics, look_at, project, ring_positions, to_camera
 from di2pose_lib.data.dataset import SPLITS, SplitWriter, check_disjoint
@@ -51,7 +50,7 @@ def film_clips(clips, first_sequence, cameras, image_size, occluder_share, seed,
     picture = render(joints, intrinsics, appearance, image_size, occluders=occluders)
     return {
         "image": picture.images,
-        "pose": root_relative(joints),
+        "pose": joints - joints[:, :1],
         "root": joints[:, 0],
         "joints_2d": picture.joints_2d,
         "visible": picture.visible,

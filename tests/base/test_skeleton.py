@@ -12,7 +12,6 @@ from di2pose_lib.base.skeleton import (
     NUM_JOINTS,
     PARENTS,
     bone_lengths,
-    root_relative,
 )
 
 
@@ -63,14 +62,6 @@ def test_the_15_actions_are_those_of_human36m():
     assert list(ACTIONS) == sorted(ACTIONS, key=str.lower)[:13] + ["Walking", "WalkTogether"]
 
 
-def test_root_relative_moves_the_pelvis_to_zero_and_nothing_else():
-    joints = torch.randn(2, 5, 17, 3, generator=torch.Generator().manual_seed(0))
-    moved = root_relative(joints)
-    assert torch.equal(moved[..., 0, :], torch.zeros(2, 5, 3))
-    for joint in range(17):
-        torch.testing.assert_close(moved[..., joint, :], joints[..., joint, :] - joints[..., 0, :])
-
-
 def test_bone_lengths_of_joints_on_a_line_by_hand():
     # Joint j stands at x = j², so the bone (p, c) is c² − p² long.
     joints = torch.zeros(1, 17, 3)
@@ -90,7 +81,6 @@ def test_bone_lengths_ignore_place_and_turn_and_follow_scale():
 @pytest.mark.parametrize("leading", [(), (2,), (2, 5)])
 def test_joints_have_any_leading_axes(leading):
     assert bone_lengths(torch.zeros(*leading, 17, 3)).shape == (*leading, 16)
-    assert root_relative(torch.zeros(*leading, 5, 3)).shape == (*leading, 5, 3)
 
 
 def test_joints_of_another_shape_or_kind_are_refused():
@@ -100,12 +90,9 @@ def test_joints_of_another_shape_or_kind_are_refused():
         bone_lengths(torch.zeros(2, 18, 3))
     with pytest.raises(ValueError, match=r"`joints` must have shape \(…, 17, 3\); got \(17,\)"):
         bone_lengths(torch.zeros(17))
-    with pytest.raises(ValueError, match=r"`joints` must have shape \(…, J, 3\); got \(3,\)"):
-        root_relative(torch.zeros(3))
-    with pytest.raises(ValueError, match=r"`joints` must not be empty; got shape \(0, 3\)"):
-        root_relative(torch.zeros(0, 3))
-    for function in (bone_lengths, root_relative):
-        with pytest.raises(ValueError, match="`joints` must be finite; got NaN or infinity"):
-            function(torch.full((1, 17, 3), float("nan")))
-        with pytest.raises(TypeError, match="`joints` must be a torch.Tensor; got list"):
-            function([[0.0, 0.0, 0.0]] * 17)
+    with pytest.raises(ValueError, match=r"`joints` must not be empty; got shape \(0, 17, 3\)"):
+        bone_lengths(torch.zeros(0, 17, 3))
+    with pytest.raises(ValueError, match="`joints` must be finite; got NaN or infinity"):
+        bone_lengths(torch.full((1, 17, 3), float("nan")))
+    with pytest.raises(TypeError, match="`joints` must be a torch.Tensor; got list"):
+        bone_lengths([[0.0, 0.0, 0.0]] * 17)
