@@ -14,13 +14,14 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from matplotlib.colors import to_rgb
 
 from di2pose_lib.base import project
 from di2pose_lib.base.metrics import mpjpe_mm
 from di2pose_lib.base.seeding import generator_for
 from di2pose_lib.base.skeleton import BONES, JOINT_NAMES
 from di2pose_lib.data.stage import prepared_data
-from di2pose_lib.diffusion.sampler import inference_steps, sample
+from di2pose_lib.diffusion.sampler import sample
 from di2pose_lib.encoder.stage import trained_encoder
 from di2pose_lib.encoder.training import encode_images
 from di2pose_lib.evaluation.baselines import mean_pose_per_camera
@@ -43,50 +44,50 @@ THICK = {"hip": 0.085, "knee": 0.075, "ankle": 0.055, "spine": 0.125, "thorax": 
 THICK |= {"nose": 0.05, "head": 0.1, "shoulder": 0.07, "elbow": 0.047, "wrist": 0.04}
 
 
-def distance(pose, view, centre, bones=BONES):
-    """Signed distance (HEIGHT, WIDTH) in pixels from a body of capsules; negative inside."""
-    columns = slice(centre - REACH, centre + REACH)
-    y, x = np.mgrid[:HEIGHT, columns]
+def distance(pose, view, bones=BONES):
+    """Signed distance (HEIGHT, 2 REACH) in pixels from a body of capsules; negative inside."""
+    y, x = np.mgrid[:HEIGHT, -REACH:REACH]
     pixels = np.stack([x, y], axis=-1).astype(float)
-    joints = pose[:, view].numpy() * SCALE + [centre, PELVIS]
-    whole = np.full((HEIGHT, WIDTH), np.inf)
-    nearest = whole[:, columns]
+    joints = pose[:, view].numpy() * SCALE + [0, PELVIS]
+    nearest = np.full(pixels.shape[:2], np.inf)
     for parent, child in bones:
         radius = THICK[JOINT_NAMES[child].split()[-1]] * SCALE
         bone, apart = joints[child] - joints[parent], pixels - joints[parent]
         along = (apart @ bone / max(bone @ bone, 1e-9)).clip(0, 1)
         gap = np.linalg.norm(apart - along[..., None] * bone, axis=-1) - radius
         np.minimum(nearest, gap, out=nearest)
-    return whole
+    return nearest
 
 
-def fill(canvas, colour, mask, opacity=1.0):
-    """Paint a colour where the mask (HEIGHT, WIDTH) in [0, 1] is, in place."""
+def fill(panel, colour, mask, opacity=1.0):
+    """Paint a colour where the mask (HEIGHT, 2 REACH) in [0, 1] is, in place."""
     share = opacity * mask[..., None]
-    canvas[:] = (1 - share) * canvas + share * np.array(matplotlib.colors.to_rgb(colour))
+    panel[:] = (1 - share) * panel + share * np.array(to_rgb(colour))
 
 
-def body(canvas, pose, view, centre, colour, opacity, bones=BONES):
+def body(panel, pose, view, colour, opacity, bones=BONES):
     """Paint a pose (J, 3), metres, or some of its bones."""
-    fill(canvas, colour, (0.5 - distance(pose, view, centre, bones)).clip(0, 1), opacity)
+    fill(panel, colour, (0.5 - distance(pose, view, bones)).clip(0, 1), opacity)
 
 
-def outline(canvas, pose, view, centre):
+def outline(panel, pose, view):
     """Paint the outline of a pose (J, 3), metres."""
-    fill(canvas, INK, (2.5 - abs(distance(pose, view, centre))).clip(0, 1))
+    fill(panel, INK, (2.5 - abs(distance(pose, view))).clip(0, 1))
 
 
-def tokens(canvas, state, left, top, cell=16):
+def tokens(canvas, state, num_codes, left, top, cell=16):
     """Paint tokens (N,) in three rows; the last code is Occ."""
-    for number, colour in enumerate(state):
+    colours = TOKENS(state.numpy() / num_codes)[:, :3]
+    colours[state.numpy() == num_codes] = to_rgb(EMPTY)
+    for number, colour in enumerate(colours):
         row, column = divmod(number, -(-len(state) // 3))
         here = np.s_[top + row * cell : top + (row + 1) * cell - 2]
         canvas[here, left + column * cell : left + (column + 1) * cell - 2] = colour
 
 
 def chain(model, features, generator):
-    """Tokens (N,) at each noisy step of Algorithm 2, by step; at step 0 the clean ones."""
-    states, along = {}, model.along_chain()
+    """Tokens (N,) at each noisy step of Algorithm 2, and the clean ones, in this order."""
+    states, along = [], model.along_chain()
     clean = sample(
         along.denoiser,
         along.schedule,
@@ -94,9 +95,9 @@ def chain(model, features, generator):
         along.tokenizer.config.num_tokens,
         along.num_inference_steps,
         generator,
-        on_step=lambda step, k_s, _: states.update({step: k_s[0].cpu()}),
+        on_step=lambda step, k_s, _: states.append(k_s[0].cpu()),
     )
-    return {**states, 0: clean[0].cpu()}
+    return [*states, clean[0].cpu()]
 
 
 def first_with_a_hidden_leg(covered):
@@ -129,20 +130,20 @@ def main():
     hidden = [bone for bone in BONES if bone[1] in leg]
     seen = [bone for bone in BONES if bone[1] not in leg]
     canvas = np.ones((HEIGHT, WIDTH, 3))
-    steps = [*inference_steps(max(states), STATES - 1), 0]
-    shown = [states[min(states, key=lambda s: abs(s - step))] for step in steps]
-    for number, state in enumerate(shown):
-        tops = np.linspace(TOP, BOTTOM - 3 * 16, STATES).astype(int)
-        colours = TOKENS(state.numpy() / model.schedule.num_codes)[:, :3]
-        colours[state.numpy() == model.schedule.num_codes] = matplotlib.colors.to_rgb(EMPTY)
-        tokens(canvas, colours, 400, tops[number])
-    for view, centre in ((CAMERA, 890), (SIDE, 1165)):
+    places = np.linspace(0, len(states) - 1, STATES).round().astype(int)
+    tops = np.linspace(TOP, BOTTOM - 3 * 16, STATES).astype(int)
+    for place, top in zip(places, tops, strict=True):
+        tokens(canvas, states[place], model.schedule.num_codes, 400, top)
+    camera, side_view, no_picture = (
+        canvas[:, centre - REACH : centre + REACH] for centre in (890, 1165, 1450)
+    )
+    for panel, view in ((camera, CAMERA), (side_view, SIDE)):
         for colour, bones in ((BODY, seen), (HIDDEN, hidden)):
             for pose in poses:
-                body(canvas, pose, view, centre, colour, 0.2, bones)
-        outline(canvas, truth, view, centre)
-    body(canvas, mean, CAMERA, 1450, MEAN, 1.0)
-    outline(canvas, truth, CAMERA, 1450)
+                body(panel, pose, view, colour, 0.2, bones)
+        outline(panel, truth, view)
+    body(no_picture, mean, CAMERA, MEAN, 1.0)
+    outline(no_picture, truth, CAMERA)
 
     figure = plt.figure(figsize=(WIDTH / 100, HEIGHT / 100), dpi=100)
     axes = figure.add_axes((0, 0, 1, 1))

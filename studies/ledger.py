@@ -62,16 +62,7 @@ COMMANDS = {  # what makes such results; all others are studies
     effects.PAPERS: "python -m studies.ledger",
 }
 
-METHODS = {  # the papers' names of rivals, and of the two methods
-    "Di2Pose": DI2POSE,
-    "HiPART": HIPART,
-    "vanilla spatial transformer + HiPART": HIPART,
-    "Gong 2023 (DiffPose)": "DiffPose",
-    "Gong 2023 (DiffPose)*": "DiffPose",
-    "DiffPose": "DiffPose",
-    "Geng 2023 (PCT)": "PCT",
-    "Geng 2023 (PCT)*": "PCT",
-}
+METHODS = (DI2POSE, HIPART, "DiffPose", "PCT")  # as they stand in the papers' longer names
 PRINTED = "Dir Disc Eat Greet Phone Photo Pose Purch Sit SitD Smoke Wait WalkD Walk WalkT"
 SAME_ACTION = {
     "synthetic": dict(zip(PRINTED.split(), ACTIONS, strict=True)),
@@ -188,15 +179,20 @@ def beside(number, df):
     return effects.error(df, **{"method": method} | _place(number, df))
 
 
+def _named(name):
+    """The method of a name in the papers, "Gong 2023 (DiffPose)*"; None of one that we lack."""
+    return next((method for method in METHODS if method in name), None)
+
+
 def _method(number, df):
     """`method` of the rows of ours that a number is like; None without any."""
     if number["table"] == "Table 3" and number["paper"] == HIPART:
-        whose = HIPART
+        method = HIPART
     else:  # HiPART's Table 1 has methods in columns
-        whose = METHODS.get(number["method"] or number["column"])
-    if (df.method == whose).any():
-        return whose
-    return DI2POSE if whose == HIPART else None
+        method = _named(number["method"] or number["column"])
+    if (df.method == method).any():
+        return method
+    return DI2POSE if method == HIPART else None
 
 
 def _place(number, df):
@@ -223,7 +219,7 @@ def _place(number, df):
 
 def _speed(number):
     """Poses a second, of the estimator whose errors stand beside; the data play no part."""
-    if METHODS.get(number["method"]) != HIPART:
+    if _named(number["method"]) != HIPART:
         raise Undecidable(effects.QUOTED)
     each, where = effects.milliseconds(CHAIN_STEPS)
     what = f"Di2Pose, scale lesson, {CHAIN_STEPS} steps, one picture at a time, {where}"
