@@ -135,7 +135,8 @@ def run_values(config, kind, design=None):
         values["evaluation"] = step_curve.settings()
     if design is not None:
         del values["tokenizer"]["sizes"]
-        values["design"] = dataclasses.asdict(design) | {"masked_share": 0.0}  # as PCT's is not
+        hides_joints = {"masked_share": 0.0}  # no design does, and the digests of runs say so
+        values["design"] = dataclasses.asdict(design) | hides_joints
     return {"kind": kind, **values}
 
 
