@@ -1,4 +1,4 @@
-"""Every picture of the notebooks: poses, films, the chain, curves, tables.
+"""Every picture of the notebooks: poses, films, the chain, curves.
 
 Functions take numbers and give a plotly figure with units on its axes. The room imports the
 ground floor alone, so a figure can be drawn of anybody's numbers.
@@ -17,7 +17,6 @@ from di2pose_lib.figures.data import camera_figure, joint_bars_figure
 from di2pose_lib.figures.errors import (
     calibration_figure,
     interval_bars,
-    markdown_table,
     spread_error_figure,
     sweep_figure,
 )
@@ -46,7 +45,6 @@ __all__ = [
     "interval_bars",
     "joint_bars_figure",
     "joint_law_figure",
-    "markdown_table",
     "matrices_figure",
     "pose_figure",
     "pose_film_figure",

@@ -1,4 +1,4 @@
-"""Figures and tables of errors: with intervals, by level, and against what the model expects."""
+"""Figures of errors: with intervals, by level, and against what the model expects."""
 
 import numpy as np
 import plotly.graph_objects as go
@@ -207,26 +207,3 @@ def sweep_figure(lines, title, x, y="MPJPE, mm"):
         )
         _line_with_band(figure, name, colour, line.level.tolist(), *ends, hover)
     return style(figure, title, x, y, NARROW, 480, **BELOW)
-
-
-def markdown_table(columns, rows):
-    """A Markdown table; the first column is flush left, the others right.
-
-    Args:
-        columns: column titles.
-        rows: lists of cells, as many as columns; floats are shown with one digit.
-
-    Returns:
-        str.
-
-    Raises:
-        ValueError: a row of another length.
-    """
-    lines = [list(columns), [":--", *["--:"] * (len(columns) - 1)]]
-    for row in rows:
-        require(
-            len(row) == len(columns), f"rows must have {len(columns)} cells; got {len(row)}: {row}"
-        )
-        cells = [f"{cell:.1f}" if isinstance(cell, float) else str(cell) for cell in row]
-        lines.append([cell.replace("|", "\\|") for cell in cells])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

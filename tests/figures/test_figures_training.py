@@ -103,11 +103,6 @@ def test_the_first_category_stands_at_the_top():
     assert figure.layout.yaxis.autorange == "reversed"
 
 
-def test_markdown_table_by_hand():
-    table = figures.markdown_table(["method", "mm"], [["a|b", 1.25], ["c", "2"]])
-    assert table == "| method | mm |\n| :-- | --: |\n| a\\|b | 1.2 |\n| c | 2 |"
-
-
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -118,7 +113,6 @@ def test_markdown_table_by_hand():
             r"`fates` .* \[0, 2\]; got 3",
         ),
         (lambda: figures.interval_bars({}, "mm", "t"), "`series` must hold 1 to 7 series; got 0"),
-        (lambda: figures.markdown_table(["a", "b"], [["c"]]), "2 cells; got 1"),
     ],
 )
 def test_bad_input_is_refused(call, message):
