@@ -72,7 +72,8 @@ PY := .venv/bin/python
 PIP_INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check
 DVC := SHELL=/bin/sh $(PY) -m dvc
 # Two at a time with a thread each: most tests are too small to use a second one.
-PYTEST := OMP_NUM_THREADS=1 DI2POSE_SCRATCH_ONLY=1 $(PY) -m pytest -m "" -n 2 --dist loadfile
+PYTEST := OMP_NUM_THREADS=1 DI2POSE_SCRATCH_ONLY=1 $(PY) -m pytest -m "" -n 2 --dist loadfile \
+    --no-loadscope-reorder
 
 # Shell: what `MOCAP_ROOT=` says, if it is said, for the command after it.
 define READ_MOCAP_ROOT

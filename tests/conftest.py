@@ -57,6 +57,12 @@ def pytest_configure(config):
         raise pytest.UsageError(str(error)) from None
 
 
+def pytest_collection_modifyitems(items):
+    """Files that run the pipeline first: at the end one process would wait for the other."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture
 def threads():
     """Sets torch's threads; those of before come back."""
