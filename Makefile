@@ -198,7 +198,7 @@ repro: install
 	@echo ""
 	@echo "Done. Where to look next:"
 	@echo "  reports/lesson/synthetic/00_start_here.ipynb     the notebooks as they ran, in JupyterLab"
-	@echo "  results/lesson/synthetic/evaluation.csv.gz         every measured number"
+	@echo "  results/lesson/synthetic/evaluation.csv.gz       every measured number"
 	@echo "  .venv/bin/dvc metrics show                       the few that matter"
 	@echo "  make lab                                         open and change the notebooks"
 
