@@ -70,7 +70,10 @@ class Page:
 
 
 def by_source(root, folder, *endings):
-    """{(scale, source): files} of reports/ or results/; lesson comes first."""
+    """{(scale, source): files} of reports/ or results/; lesson comes first.
+
+    The rows of every cluster (.csv.gz) are no page for a reader: notebooks 06 and 08 show them.
+    """
     groups = {}
     for path in sorted(root.glob(f"{folder}/*/*/*")):
         if path.suffix in endings:
@@ -309,7 +312,7 @@ def build(root, site):
 
 
 def main():
-    """Write site/, whole or not at all."""
+    """Write site/; the one that was there stays until the new one is whole."""
     new, site = ROOT / "site.new", ROOT / "site"
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir()

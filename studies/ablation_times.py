@@ -92,7 +92,8 @@ def _work(run, missing):
         poses += len(SPLITS) * IMAGES * SAMPLES * len(WAYS) * sum(COUNTS)
     if run.kind == ablations.DENOISER:
         images = config.data.test_sequences * config.data.test_frames_per_sequence
-        steps = config.evaluation.num_hypotheses * config.evaluation.num_inference_steps
+        samples = config.evaluation.num_hypotheses + 1  # the arg-max is drawn by itself
+        steps = samples * config.evaluation.num_inference_steps
         poses += len(OCCLUSIONS) * images * steps
     if poses:
         yield _denoiser_call, poses / config.diffusion.optimizer.batch_size

@@ -123,8 +123,8 @@ def sized(design):
 def run_values(config, kind, design=None):
     """All that a run's row depends on, but for the code and the source's files, for JSON.
 
-    A tokenizer does not depend on encoder, chain and evaluation; what a training writes to
-    disk when, and how an interval is drawn, changes no error.
+    A tokenizer does not depend on encoder, chain and evaluation; when a training writes to disk
+    changes no error.
     """
     values = to_dict(config)
     for section in ("encoder", "tokenizer", "diffusion"):

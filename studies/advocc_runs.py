@@ -63,7 +63,7 @@ def run(attack, dataset, rows, search, folder, identity):
         rows: which images, ints.
         search: a key of `SEARCHES`.
         folder: for the files of this run alone; kept.
-        identity: what the predictor and the data are, for JSON; with the attack's settings it
+        identity: what the model and the data are, for JSON; with the attack's settings it
             must be that of the files already there.
 
     Returns:

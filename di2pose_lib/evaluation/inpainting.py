@@ -74,35 +74,35 @@ def inpainted(model, encoder, data, case, seed):
     return Inpainted(truth, known, {name: pose.cpu() for name, pose in poses.items()}, rows)
 
 
-def image_errors(inpainted, joints):
+def image_errors(result, joints):
     """{estimate: mean error of each image in mm, float64 (n,)} of an `Inpainted`.
 
     Over its "known" or its "unknown" joints, as `joints` says; the pelvis, which is 0 by
     definition, is not counted.
     """
-    mask = (inpainted.known if joints == "known" else ~inpainted.known)[:, 1:]
+    mask = (result.known if joints == "known" else ~result.known)[:, 1:]
     return {
-        name: (joint_errors_mm(pose, inpainted.truth)[:, 1:] * mask).sum(dim=1) / mask.sum(dim=1)
-        for name, pose in inpainted.poses.items()
+        name: (joint_errors_mm(pose, result.truth)[:, 1:] * mask).sum(dim=1) / mask.sum(dim=1)
+        for name, pose in result.poses.items()
     }
 
 
-def inpainting_rows(case, inpainted, data, config):
+def inpainting_rows(case, result, data, config):
     """Rows of mean errors in mm over the "known" and the "unknown" joints.
 
     The setting is "both legs known" or its like.
 
     Args:
         case: a key of `CASES`.
-        inpainted: its `Inpainted`.
+        result: its `Inpainted`.
         data: {split: PoseDataset}.
         config: a `Config`.
     """
     occlusion = CASES[case]
-    truth = truth_of(data[SPLITS[occlusion]], config, occlusion, rows=inpainted.rows)
+    truth = truth_of(data[SPLITS[occlusion]], config, occlusion, rows=result.rows)
     tables = []
     for joints in ("known", "unknown"):
-        for estimator, values in image_errors(inpainted, joints).items():
+        for estimator, values in image_errors(result, joints).items():
             method = TOKENIZER if estimator == RECONSTRUCTION else DI2POSE
             names = {"method": method, "estimator": estimator, "setting": f"{case} known"}
             tables.append(truth.rows(values, joints=joints, metric=METRIC, **names))

@@ -5,6 +5,7 @@ The pipeline, the ablations, the protocols and the rivals all measure here.
 
 import torch
 
+from di2pose_lib.base.checks import require
 from di2pose_lib.base.metrics import MM_PER_M, joint_errors_mm, procrustes
 from di2pose_lib.base.progress import Progress
 from di2pose_lib.evaluation import estimators
@@ -12,6 +13,7 @@ from di2pose_lib.evaluation.intervals import interval
 from di2pose_lib.evaluation.models import (
     DI2POSE,
     FEATURES,
+    GIVEN,
     MEAN_POSE,
     NEIGHBOUR,
     answers,
@@ -23,6 +25,7 @@ EXCHANGED = "images shuffled"
 SHUFFLED = f"{DI2POSE}, {EXCHANGED}"
 
 
+@torch.no_grad()
 def predict(models, encoder, pictures, seed_of, at_once, closely=False, few=None):
     """What models make of pictures.
 
@@ -40,30 +43,37 @@ def predict(models, encoder, pictures, seed_of, at_once, closely=False, few=None
         that give several, where uncertainty is asked for).
     """
     asked = [m for m in models if m.sees_pictures or pictures.occlusion[0] == CLEAN]
-    counts = [model.hypotheses if closely else model.samples for model in asked]
-    parts = [[] for _ in asked]
+    for model in asked:
+        known = f"`takes` of a model must be one of {', '.join(GIVEN)}; got {model.takes!r}"
+        require(model.takes in GIVEN, known)
+    counts = [max(m.samples, m.hypotheses) if closely else m.samples for m in asked]
+    parts, stored = [[] for _ in asked], []
+
+    def ask(model, count, batch, features):
+        given = features if model.takes == FEATURES else getattr(batch, model.takes)
+        seeds = [seed_of(model, row) for row in batch.rows.tolist()]
+        return predicted(model.predict, given, seeds, count, model.takes).cpu()
+
     progress = Progress("{} {:g}".format(*pictures.occlusion), len(pictures.rows))
     for first in range(0, len(pictures.rows), at_once):
-        batch = pictures.part(slice(first, first + at_once))
-        features = _features(encoder, batch) if any(m.takes == FEATURES for m in asked) else None
+        batch, features = pictures.part(slice(first, first + at_once)), None
+        if any(model.takes == FEATURES for model in asked):
+            features = encoder(batch.images.to(next(encoder.parameters()).device))
+        if any(model.takes == FEATURES and model.wants_all for model in asked):
+            stored.append(features.cpu())
         for model, count, poses in zip(asked, counts, parts, strict=True):
-            given = features if model.takes == FEATURES else getattr(batch, model.takes)
-            seeds = [seed_of(model, row) for row in batch.rows.tolist()]
-            poses.append(predicted(model.predict, given, seeds, count, model.takes).cpu())
+            if not model.wants_all:
+                poses.append(ask(model, count, batch, features))
         progress.tick(first + len(batch.rows))
     progress.report(len(pictures.rows), {})
+    stored = torch.cat(stored) if stored else None
     predictions, hypotheses = [], {}
     for model, count, part in zip(asked, counts, parts, strict=True):
-        poses = torch.cat(part)
+        poses = ask(model, count, pictures, stored) if model.wants_all else torch.cat(part)
         predictions += answers(model, poses, pictures.pose, few)
         if closely and count > 1:
             hypotheses[model.method, model.set_of(count)] = poses
     return predictions, hypotheses
-
-
-@torch.no_grad()
-def _features(encoder, pictures):
-    return encoder(pictures.images.to(next(encoder.parameters()).device))
 
 
 def predict_shuffled(models, encoder, pictures, seed_of, at_once):

@@ -38,8 +38,8 @@ class Model(NamedTuple):
 
     method: str
     estimator: str
-    """Of the first hypothesis. One that begins with "one sample" is of a method that samples: its
-    rest also ends the names of the mean of its samples and of the samples together."""
+    """Of the first hypothesis. One that begins with "one sample" is of a method that samples: what
+    follows is appended to the names of the mean of its samples and of the samples together."""
     predict: object
     """`predict(given, seeds, num_hypotheses)`, as the module says."""
     takes: str = FEATURES
@@ -49,7 +49,10 @@ class Model(NamedTuple):
     hypotheses: int = 1
     """The same where uncertainty is asked for."""
     in_detail: bool = False
-    """Whether its errors are told joint by joint and in every convention."""
+    """Whether its errors are reported joint by joint and in every convention."""
+    wants_all: bool = False
+    """Whether it is asked once, for all pictures together: a search through all training images
+    for each batch would take long."""
     sees_pictures: bool = True
     """False: it answers the same whatever hides the body, so once is enough."""
 
@@ -104,9 +107,14 @@ def answers(model, poses, truth, few=None):
         poses: its hypotheses, float (n, H, J, 3), metres.
         truth: true joints, float (n, J, 3), metres.
         few: how many are averaged, at most; None takes all.
+
+    Raises:
+        ValueError: several hypotheses of a model whose estimator is not one sample.
     """
     predictions = [Prediction(model.method, model.estimator, poses[:, 0])]
     if poses.shape[1] > 1:
+        wanted = f"the estimator of a model that samples must begin with {ONE_SAMPLE!r}"
+        require(model.estimator.startswith(ONE_SAMPLE), f"{wanted}; got {model.estimator!r}")
         poses = poses[:, :few]
         mean = Prediction(model.method, f"{MEAN}{model.sampler}", poses.mean(dim=1))
         predictions.append(mean)
@@ -247,7 +255,7 @@ def reference_models(tokenizer, train, train_features):
         return _repeated(tokenizer(truth.to(next(tokenizer.parameters()).device)), count)
 
     return (
-        Model(MEAN_POSE, "mean", mean_pose, CAMERA),
-        Model(NEIGHBOUR, "copy", neighbour),
+        Model(MEAN_POSE, "mean", mean_pose, CAMERA, wants_all=True),
+        Model(NEIGHBOUR, "copy", neighbour, wants_all=True),
         Model(TOKENIZER, RECONSTRUCTION, rebuilt, TRUTH, sees_pictures=False),
     )

@@ -221,7 +221,16 @@ def pictures_of(data, config, occlusion=CLEAN, level=None, most=None):
         config: a `Config`.
         occlusion, level: as in `truth_of`.
         most: int; None takes all.
+
+    Raises:
+        ValueError: an unknown occlusion, or a mask or crop without a level.
     """
+    known = (*SPLITS, *RATIOS)
+    require(occlusion in known, f"`occlusion` must be one of {', '.join(known)}; got {occlusion!r}")
+    require(
+        occlusion in SPLITS or level is not None,
+        f"`level` of a {occlusion} must be given; got None",
+    )
     dataset = data[SPLITS.get(occlusion, SPLITS[CLEAN])]
     rows = spread_rows(dataset, len(dataset) if most is None else most)
     images, visible = dataset.take("image", rows), dataset.take("visible", rows)

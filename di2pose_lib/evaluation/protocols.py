@@ -64,7 +64,10 @@ class Tested(NamedTuple):
 
 
 def occlusion_settings():
-    """What `occlusion_rows` depends on besides the training, for JSON."""
+    """What `occlusion_rows` depends on besides the training, for JSON.
+
+    The names are those in the digests of finished runs: another one would make all of them anew.
+    """
     return {
         "images": IMAGES,
         "hypotheses": HYPOTHESES,
@@ -78,7 +81,7 @@ def occlusion_settings():
 
 
 def occlusion_rows(tested, occlusion, level):
-    """Rows of one of `OCCLUSIONS`: errors, and where they are asked for the other measures."""
+    """Rows of one of `OCCLUSIONS`: errors, and of `CLOSELY` the other measures too."""
     pictures, closely = tested.pictures(occlusion, level), (occlusion, level) in CLOSELY
     truth = pictures.truth
     asked = tested.asked(pictures)
@@ -126,9 +129,10 @@ def growth_settings():
 
 
 def growth_rows(tested, occlusion, level):
-    """Rows of uncertainty under one of `GROWTH`, of samplers that are told in detail."""
+    """Rows of uncertainty under one of `GROWTH`, of samplers that are reported in detail."""
     pictures = tested.pictures(occlusion, level)
     samplers = [model for model in tested.models if model.in_detail and model.hypotheses > 1]
+    require(len(samplers) > 0, "`tested` must hold a sampler that is reported in detail; got none")
     _, hypotheses = predict(*tested.asked(pictures, samplers), closely=True)
     return joined(
         [uncertainty_rows(poses, pictures.truth, *names) for names, poses in hypotheses.items()]
@@ -141,7 +145,7 @@ def action_settings():
 
 
 def clean_action_rows(tested):
-    """Rows of clean pictures by action; and of whoever is told in detail, given other pictures."""
+    """Rows of clean pictures by action; and of models reported in detail, given other pictures."""
     pictures = tested.pictures(CLEAN, 0.0)
     detailed = [model for model in tested.models if model.in_detail]
     predictions, _ = predict(*tested.asked(pictures))

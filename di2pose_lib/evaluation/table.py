@@ -11,7 +11,7 @@ the rows, by `intervals`. Nothing that others give is stored: no differences, no
 | occlusion, level | what hides the body, and how much of it |
 | joints, action, metric | what is counted; "all" where nothing is left out |
 | seed, cluster | of the training; of the images; empty where a value has no cluster |
-| value, n | the mean, and of how many images |
+| value, n | the mean, and of how many images (of a rank correlation: images of each joint) |
 
 A cluster's name means the same wherever it stands: "recording 7" is one in every seed, "person
 3-12" is drawn by seed 3 alone. Studies add `run`, a digest of all parameters behind the row,
@@ -22,6 +22,7 @@ what a region should hold, reverse steps.
 
 import gzip
 
+import numpy as np
 import pandas as pd
 
 from di2pose_lib.base.checks import require
@@ -73,7 +74,8 @@ def write_table(path, rows):
     """
     lacking = [name for name in COLUMNS if name not in rows]
     require(not lacking, f"`rows` must have the columns {', '.join(COLUMNS)}; got no {lacking}")
-    require(rows.value.notna().all(), "`rows` must have a value each; got some that are no number")
+    finite = np.isfinite(rows.value.astype(float)).all()
+    require(finite, "`rows` must have a value each; got some that are no number")
     data = rows.to_csv(index=False, lineterminator="\n").encode()
     with atomic_file(path) as temporary:
         zipped = str(path).endswith(".gz")

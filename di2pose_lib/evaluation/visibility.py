@@ -36,8 +36,8 @@ def joint_kinds(visible, covered):
 def kind_rows(predictions, truth, kinds):
     """Rows of MPJPE by what hides a joint, over all joints but the pelvis, and for each.
 
-    The rows' `joints` are a kind, their `joint` is "left wrist" or its like; a joint that is so in
-    fewer than `FEWEST` clusters has no row. The pelvis is 0 by definition.
+    The rows' `joints` are a kind, their `joint` is "left wrist" or its like; a joint
+    hidden so in fewer than `FEWEST` clusters has no row. The pelvis is 0 by definition.
 
     Args:
         predictions: `Prediction`s for the images of a `Truth`.

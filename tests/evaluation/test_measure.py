@@ -253,3 +253,37 @@ def test_shuffled_images_are_another_picture_each_for_one_sample(pictures):
     assert shuffled.method == f"m, {measure.EXCHANGED}" and asked.batches == [(10, 1)]
     assert x_of(shuffled) == [5, 6, 7, 8, 9, 0, 1, 2, 3, 4]
     assert asked.seeds[0] == seed_of(model._replace(method=shuffled.method), 0)
+
+
+def test_who_wants_all_pictures_together_is_asked_once(pictures):
+    searcher, point, encoder = Asked(), Asked(), ToyEncoder()
+    both = (Model("a", "copy", searcher, wants_all=True), Model("bb", SOFT, point))
+    predictions, _ = predict(both, encoder, pictures("clean"), seed_of, 4)
+    assert searcher.batches == [(10, 1)] and point.batches == [(4, 1), (4, 1), (2, 1)]
+    assert encoder.batches == [4, 4, 2] and searcher.seeds == list(range(1000, 1010))
+    assert x_of(predictions[0]) == x_of(predictions[1]) == list(range(10))
+
+
+def test_a_model_that_samples_more_than_uncertainty_needs_keeps_its_mean(pictures):
+    model = Model("m", ONE_SAMPLE, Asked(), samples=3)
+    asked = (model,), ToyEncoder(), pictures("clean"), seed_of, 10
+    predictions, _ = predict(*asked, closely=True)
+    assert [p.estimator for p in predictions] == [ONE_SAMPLE, MEAN, BEST]
+
+
+def test_models_are_asked_without_gradients(pictures):
+    weight = torch.ones((), requires_grad=True)
+
+    def learn(features, seeds, num_hypotheses):
+        return weight * torch.zeros(len(features), num_hypotheses, 17, 3)
+
+    (one,), _ = predict([Model("m", "e", learn)], ToyEncoder(), pictures("clean"), seed_of, 10)
+    assert not one.pose.requires_grad
+
+
+def test_models_that_ask_for_what_there_is_not_or_name_samples_otherwise_are_refused(pictures):
+    asked = ToyEncoder(), pictures("clean"), seed_of, 10
+    with pytest.raises(ValueError, match="`takes` of a model must be one of images.*got 'image'"):
+        predict([Model("m", "e", Asked(), "image")], *asked)
+    with pytest.raises(ValueError, match="must begin with 'one sample'; got 'pose'"):
+        predict([Model("m", "pose", Asked(), samples=3)], *asked)

@@ -104,6 +104,13 @@ def test_what_an_image_draws_depends_on_its_seed_alone(estimator):
         assert not torch.equal(alone, toy(estimator).predict(images(1, first=3), [15], 2))
 
 
+def test_the_arg_max_is_of_the_draw_that_one_sample_is_of():
+    sample, argmax = (
+        toy(name).predict(images(3), [1, 2, 3], 1)[:, 0] for name in (ONE_SAMPLE, ARGMAX)
+    )
+    torch.testing.assert_close(argmax - sample, torch.tensor([0.0, 0.0, 5.0]).expand(3, 17, 3))
+
+
 def test_a_generator_serves_as_well_as_a_list_of_seeds():
     first, again, other = (
         toy(ONE_SAMPLE).predict(images(3), torch.Generator().manual_seed(seed), 2)

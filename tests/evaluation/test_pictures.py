@@ -163,3 +163,10 @@ def test_input_that_does_not_fit_is_refused(dataset):
         own.check("p", torch.zeros(5, 17, 3))
     with pytest.raises(ValueError, match="`p` must be finite"):
         own.check("p", torch.full((6, 17, 3), torch.nan))
+
+
+def test_an_occlusion_that_there_is_not_is_refused_and_never_the_clean_pictures(data):
+    with pytest.raises(ValueError, match="`occlusion` must be one of clean, .*; got 'masks'"):
+        pictures_of(data, small_config(), "masks", 0.4)
+    with pytest.raises(ValueError, match="`level` of a mask must be given; got None"):
+        pictures_of(data, small_config(), "mask")

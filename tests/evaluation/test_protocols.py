@@ -88,7 +88,8 @@ def test_uncertainty_grows_under_the_other_masks_for_samplers_that_are_told_in_d
     sampler = rivals.models[1]._replace(in_detail=True)
     rows = protocols.growth_rows(rivals._replace(models=(rivals.models[0], sampler)), *GROWTH[0])
     assert set(rows.method) == {"sampler"} and set(rows.estimator) == {"6 samples"}
-    assert protocols.growth_rows(rivals, *GROWTH[0]).empty
+    with pytest.raises(ValueError, match="`tested` must hold a sampler that is reported in detail"):
+        protocols.growth_rows(rivals, *GROWTH[0])
     masks = {level for name, level in OCCLUSIONS if name == "mask"}
     assert {level for _, level in GROWTH} | {0.4} == masks
 

@@ -44,6 +44,7 @@ def test_the_same_rows_give_the_same_bytes_whatever_the_clock_says(tmp_path, mon
     [
         (rows().drop(columns="cluster"), "must have the columns .*got no .'cluster'"),
         (rows(value=float("nan")), "must have a value each"),
+        (rows(value=float("inf")), "must have a value each"),
     ],
 )
 def test_a_table_that_is_not_whole_is_not_written(tmp_path, wrong, words):
