@@ -1,7 +1,7 @@
 """Write site/: the executed notebooks, results and claims that exist, as pages without a network.
 
 `make site` runs it. A notebook's title, question and picture are its own; README and
-docs/results.md give the words around them, and every file of results is a table.
+docs/results.md give the words around them, and results in JSON and CSV are tables.
 """
 
 import json

@@ -46,34 +46,33 @@ def predict(models, encoder, pictures, seed_of, at_once, closely=False, few=None
     for model in asked:
         known = f"`takes` of a model must be one of {', '.join(GIVEN)}; got {model.takes!r}"
         require(model.takes in GIVEN, known)
-    counts = [max(m.samples, m.hypotheses) if closely else m.samples for m in asked]
-    parts, stored = [[] for _ in asked], []
-
-    def ask(model, count, batch, features):
-        given = features if model.takes == FEATURES else getattr(batch, model.takes)
-        seeds = [seed_of(model, row) for row in batch.rows.tolist()]
-        return predicted(model.predict, given, seeds, count, model.takes).cpu()
-
-    progress = Progress("{} {:g}".format(*pictures.occlusion), len(pictures.rows))
-    for first in range(0, len(pictures.rows), at_once):
-        batch, features = pictures.part(slice(first, first + at_once)), None
-        if any(model.takes == FEATURES for model in asked):
-            features = encoder(batch.images.to(next(encoder.parameters()).device))
-        if any(model.takes == FEATURES and model.wants_all for model in asked):
-            stored.append(features.cpu())
-        for model, count, poses in zip(asked, counts, parts, strict=True):
-            if not model.wants_all:
-                poses.append(ask(model, count, batch, features))
-        progress.tick(first + len(batch.rows))
-    progress.report(len(pictures.rows), {})
-    stored = torch.cat(stored) if stored else None
-    predictions, hypotheses = [], {}
-    for model, count, part in zip(asked, counts, parts, strict=True):
-        poses = ask(model, count, pictures, stored) if model.wants_all else torch.cat(part)
+    features, predictions, hypotheses = None, [], {}
+    if any(model.takes == FEATURES for model in asked):
+        where = next(encoder.parameters()).device
+        parts = [encoder(part.to(where)).cpu() for part in pictures.images.split(at_once)]
+        features = torch.cat(parts)
+    for model in asked:
+        given = features if model.takes == FEATURES else getattr(pictures, model.takes)
+        count = max(model.samples, model.hypotheses) if closely else model.samples
+        poses = _drawn(model, given, pictures, count, seed_of, at_once)
         predictions += answers(model, poses, pictures.pose, few)
         if closely and count > 1:
             hypotheses[model.method, model.set_of(count)] = poses
     return predictions, hypotheses
+
+
+def _drawn(model, given, pictures, count, seed_of, at_once):
+    """A model's hypotheses (n, H, J, 3), on the CPU, with a line of progress."""
+    seeds = [seed_of(model, row) for row in pictures.rows.tolist()]
+    at_once, parts = len(given) if model.wants_all else at_once, []
+    name = "{} {:g}, {}, {}".format(*pictures.occlusion, model.method, model.estimator)
+    progress = Progress(name, len(given))
+    for first in range(0, len(given), at_once):
+        some = slice(first, first + at_once)
+        parts.append(predicted(model.predict, given[some], seeds[some], count, model.takes).cpu())
+        progress.tick(min(first + at_once, len(given)))
+    progress.report(len(given), {})
+    return torch.cat(parts)
 
 
 def predict_shuffled(models, encoder, pictures, seed_of, at_once):

@@ -186,6 +186,7 @@ class ImageModel:
         """The same from features float (n, tokens, width) that the encoder gave before."""
         require(num_hypotheses >= 1, f"`num_hypotheses` must be at least 1; got {num_hypotheses}")
         seeds = image_seeds(seeds, len(features))
+        features = features.to(next(self.encoder.parameters()).device)
         if self.estimator == ONE_SAMPLE:
             return self.model.hypotheses(features, num_hypotheses, seeds)[0].float().cpu()
         if self.estimator == SOFT:
@@ -247,7 +248,7 @@ def reference_models(tokenizer, train, train_features):
         return _repeated(mean, count)
 
     def neighbour(features, seeds, count):
-        nearest = baselines.nearest_neighbour(train_features, len(train), features.cpu())
+        nearest = baselines.nearest_neighbour(train_features, len(train), features)
         return _repeated(pose[nearest], count)
 
     @torch.no_grad()

@@ -45,10 +45,6 @@ class Truth(NamedTuple):
             "occluded": ~self.visible,
         }
 
-    def part(self, some):
-        """The same of a slice of the images."""
-        return Truth(*(part[some] for part in self[:-1]), self.columns)
-
     def rows(self, values, images=None, **columns):
         """Rows of a measure: a DataFrame, its value the mean of each cluster.
 
@@ -135,13 +131,6 @@ class Pictures(NamedTuple):
     def occlusion(self):
         """(name, level)."""
         return self.truth.columns["occlusion"], self.truth.columns["level"]
-
-    def part(self, some):
-        """The same of a slice of the pictures."""
-        images, joints, camera, rows = (
-            part[some] for part in (self.images, self.joints_2d, self.camera_position, self.rows)
-        )
-        return Pictures(images, joints, camera, self.truth.part(some), self.dataset, rows)
 
     def shuffled(self):
         """The same with the image (and 2D joints) of the picture half a split away."""

@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from small import SIZE, make_split, optimizer
+from small import SIZE, encoder_config, make_split, optimizer
 from torch import nn
 
-from di2pose_lib.base.config import EncoderConfig
 from di2pose_lib.encoder import training as encoder_training
 from di2pose_lib.encoder.image_encoder import ImageEncoder, heatmap_loss
 from di2pose_lib.encoder.training import (
@@ -20,17 +19,7 @@ IMAGE = (16, 16)
 
 
 def settings(heatmap_sigma=1.0, **changes):
-    return EncoderConfig(
-        backbone="small",
-        checkpoint="",
-        patch_size=8,
-        width=16,
-        layers=1,
-        heads=2,
-        heatmap_sigma=heatmap_sigma,
-        cache_features=False,
-        optimizer=optimizer(**changes),
-    )
+    return encoder_config(width=16, heatmap_sigma=heatmap_sigma, optimizer=optimizer(**changes))
 
 
 def spots(folder, count):

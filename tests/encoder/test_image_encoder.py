@@ -6,8 +6,9 @@ import typing
 
 import pytest
 import torch
+from small import encoder_config, optimizer
 
-from di2pose_lib.base.config import EncoderConfig, OptimizerConfig
+from di2pose_lib.base.config import EncoderConfig
 from di2pose_lib.encoder import image_encoder as module
 from di2pose_lib.encoder.image_encoder import (
     HeatmapHead,
@@ -20,27 +21,7 @@ from di2pose_lib.encoder.image_encoder import (
 SIZE, PATCH, WIDTH = (32, 24), 8, 16
 GRID = (4, 3)
 
-SMALL = EncoderConfig(
-    backbone="small",
-    checkpoint="",
-    patch_size=PATCH,
-    width=WIDTH,
-    layers=2,
-    heads=2,
-    heatmap_sigma=1.0,
-    cache_features=False,
-    optimizer=OptimizerConfig(
-        epochs=1.0,
-        batch_size=2,
-        learning_rate=1e-3,
-        weight_decay=0.0,
-        beta2=0.99,
-        warmup_steps=0,
-        clip_norm=1.0,
-        ema_decay=0.0,
-        checkpoint_every=10,
-    ),
-)
+SMALL = encoder_config(patch_size=PATCH, width=WIDTH, layers=2, optimizer=optimizer())
 
 
 def images(count=2, size=SIZE, seed=0):

@@ -2,9 +2,8 @@
 
 import pytest
 import torch
-from small import make_split, measured, small_config, tokenizer_sizes
+from small import encoder_config, make_split, measured, small_config, tokenizer_sizes
 
-from di2pose_lib.base.config import EncoderConfig
 from di2pose_lib.base.skeleton import JOINT_NAMES
 from di2pose_lib.diffusion import OccludeReplaceSchedule
 from di2pose_lib.diffusion.denoiser import Denoiser, DenoiserConfig
@@ -93,10 +92,7 @@ def networks(tmp_path):
     with torch.random.fork_rng():
         torch.manual_seed(1)
         encoder = ImageEncoder(
-            EncoderConfig(
-                backbone="small", checkpoint="", patch_size=8, width=8, layers=1, heads=1,
-                heatmap_sigma=0.5, cache_features=False, optimizer=None,
-            ),
+            encoder_config(heads=1, heatmap_sigma=0.5),
             SIZE,
         ).eval()  # fmt: skip
         denoiser = Denoiser(

@@ -2,8 +2,7 @@
 
 import pytest
 import torch
-from small import make_split, measured, small_config
-from torch import nn
+from small import PixelEncoder, make_split, measured, small_config
 
 from di2pose_lib.base.metrics import pa_mpjpe_mm
 from di2pose_lib.evaluation import measure, models
@@ -175,19 +174,6 @@ def test_joint_errors_are_millimetres_of_each_joint(four):
 # --- who is asked what
 
 
-class ToyEncoder(nn.Module):
-    """One feature of one number: the image's, which `make_split` makes its row."""
-
-    def __init__(self):
-        super().__init__()
-        self.nothing = nn.Parameter(torch.zeros(()))
-        self.batches = []
-
-    def forward(self, images):
-        self.batches.append(len(images))
-        return images[:, :1, 0, :1].float()  # (n, 1, 1)
-
-
 class Asked:
     """Its pose has an eighth of what it is given as x of joint 1; notes how it is asked."""
 
@@ -218,7 +204,7 @@ def x_of(prediction):
 
 
 def test_images_go_to_every_model_in_batches_are_encoded_once_and_come_back_in_order(pictures):
-    point, sampler, encoder = Asked(), Asked(), ToyEncoder()
+    point, sampler, encoder = Asked(), Asked(), PixelEncoder()
     both = (Model("a", SOFT, point), Model("bb", ONE_SAMPLE, sampler, IMAGES, samples=3))
     predictions, hypotheses = predict(both, encoder, pictures("clean"), seed_of, 4)
     assert encoder.batches == [4, 4, 2]
@@ -233,7 +219,7 @@ def test_images_go_to_every_model_in_batches_are_encoded_once_and_come_back_in_o
 
 def test_where_uncertainty_is_asked_for_there_are_more_hypotheses_under_their_names(pictures):
     model = Model("m", ONE_SAMPLE, Asked(), samples=2, hypotheses=5)
-    asked = (model,), ToyEncoder(), pictures("occluders"), seed_of, 10
+    asked = (model,), PixelEncoder(), pictures("occluders"), seed_of, 10
     predictions, hypotheses = predict(*asked, closely=True, few=3)
     assert list(hypotheses) == [("m", "5 samples")]
     assert hypotheses["m", "5 samples"].shape == (10, 5, 17, 3)
@@ -249,14 +235,14 @@ def test_who_does_not_see_pictures_answers_once_and_needs_no_encoder(pictures):
 def test_shuffled_images_are_another_picture_each_for_one_sample(pictures):
     asked = Asked()
     model = Model("m", ONE_SAMPLE, asked, samples=4)
-    (shuffled,) = predict_shuffled([model], ToyEncoder(), pictures("clean"), seed_of, 10)
+    (shuffled,) = predict_shuffled([model], PixelEncoder(), pictures("clean"), seed_of, 10)
     assert shuffled.method == f"m, {measure.EXCHANGED}" and asked.batches == [(10, 1)]
     assert x_of(shuffled) == [5, 6, 7, 8, 9, 0, 1, 2, 3, 4]
     assert asked.seeds[0] == seed_of(model._replace(method=shuffled.method), 0)
 
 
 def test_who_wants_all_pictures_together_is_asked_once(pictures):
-    searcher, point, encoder = Asked(), Asked(), ToyEncoder()
+    searcher, point, encoder = Asked(), Asked(), PixelEncoder()
     both = (Model("a", "copy", searcher, wants_all=True), Model("bb", SOFT, point))
     predictions, _ = predict(both, encoder, pictures("clean"), seed_of, 4)
     assert searcher.batches == [(10, 1)] and point.batches == [(4, 1), (4, 1), (2, 1)]
@@ -266,7 +252,7 @@ def test_who_wants_all_pictures_together_is_asked_once(pictures):
 
 def test_a_model_that_samples_more_than_uncertainty_needs_keeps_its_mean(pictures):
     model = Model("m", ONE_SAMPLE, Asked(), samples=3)
-    asked = (model,), ToyEncoder(), pictures("clean"), seed_of, 10
+    asked = (model,), PixelEncoder(), pictures("clean"), seed_of, 10
     predictions, _ = predict(*asked, closely=True)
     assert [p.estimator for p in predictions] == [ONE_SAMPLE, MEAN, BEST]
 
@@ -277,12 +263,12 @@ def test_models_are_asked_without_gradients(pictures):
     def learn(features, seeds, num_hypotheses):
         return weight * torch.zeros(len(features), num_hypotheses, 17, 3)
 
-    (one,), _ = predict([Model("m", "e", learn)], ToyEncoder(), pictures("clean"), seed_of, 10)
+    (one,), _ = predict([Model("m", "e", learn)], PixelEncoder(), pictures("clean"), seed_of, 10)
     assert not one.pose.requires_grad
 
 
 def test_models_that_ask_for_what_there_is_not_or_name_samples_otherwise_are_refused(pictures):
-    asked = ToyEncoder(), pictures("clean"), seed_of, 10
+    asked = PixelEncoder(), pictures("clean"), seed_of, 10
     with pytest.raises(ValueError, match="`takes` of a model must be one of images.*got 'image'"):
         predict([Model("m", "e", Asked(), "image")], *asked)
     with pytest.raises(ValueError, match="must begin with 'one sample'; got 'pose'"):

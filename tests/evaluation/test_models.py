@@ -4,10 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from small import make_split, tokenizer_sizes
+from small import SIZE, PixelEncoder, encoder_config, make_split, tokenizer_sizes
 from torch import nn
 
-from di2pose_lib.base.config import EncoderConfig
 from di2pose_lib.base.seeding import generator_for
 from di2pose_lib.diffusion import OccludeReplaceSchedule
 from di2pose_lib.diffusion.denoiser import Denoiser, DenoiserConfig
@@ -34,23 +33,6 @@ from di2pose_lib.evaluation.models import (
 )
 from di2pose_lib.tokens.tokenizer import PoseTokenizer
 
-SIZE = (8, 6)
-
-
-class ToyEncoder(nn.Module):
-    """An image's first red value is its feature; notes how many images come at once."""
-
-    image_size = SIZE
-
-    def __init__(self):
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(()))
-        self.batches = []
-
-    def forward(self, images):
-        self.batches.append(len(images))
-        return images[:, 0, 0, :1, None].float()
-
 
 class ToyModel:
     """Hypothesis h of an image: the feature in x, a draw of its seed and h in y; tokens in z."""
@@ -76,7 +58,7 @@ def images(count, first=0):
 
 
 def toy(estimator, samples=3):
-    return ImageModel(ToyEncoder(), ToyModel(), estimator, samples)
+    return ImageModel(PixelEncoder(), ToyModel(), estimator, samples)
 
 
 def test_one_sample_gives_the_hypotheses_and_the_others_equal_poses():
@@ -136,18 +118,7 @@ def test_features_computed_before_give_the_same_poses():
 
 def test_the_library_s_own_networks_predict_by_every_estimator():
     size = (16, 16)
-    config = EncoderConfig(
-        backbone="small",
-        checkpoint="",
-        patch_size=8,
-        width=8,
-        layers=1,
-        heads=2,
-        heatmap_sigma=1.0,
-        cache_features=False,
-        optimizer=None,
-    )
-    encoder = ImageEncoder(config, size).requires_grad_(False).eval()
+    encoder = ImageEncoder(encoder_config(), size).requires_grad_(False).eval()
     tokenizer = PoseTokenizer(
         tokenizer_sizes(
             num_tokens=4, levels=(3, 3), width=8, decoder_width=8, start_at_joints=False
@@ -198,8 +169,8 @@ def test_bad_questions_are_refused_in_one_sentence():
     never = ToyModel()
     never.schedule = SimpleNamespace(final_occlude_rate=0.0)
     with pytest.raises(ValueError, match="soft decoding needs `final_occlude_rate` > 0"):
-        ImageModel(ToyEncoder(), never, SOFT)
-    assert ImageModel(ToyEncoder(), never, ONE_SAMPLE).estimator == ONE_SAMPLE
+        ImageModel(PixelEncoder(), never, SOFT)
+    assert ImageModel(PixelEncoder(), never, ONE_SAMPLE).estimator == ONE_SAMPLE
 
 
 def test_an_answer_of_another_shape_is_refused():
@@ -248,7 +219,7 @@ def test_algorithm_2_takes_part_where_the_sampler_leaves_the_chain(follows):
     schedule = SimpleNamespace(final_occlude_rate=0.9)
     chain = SimpleNamespace(schedule=schedule)
     model = SimpleNamespace(schedule=schedule, follows_chain=follows, along_chain=lambda: chain)
-    each = {one.estimator: one for one in di2pose_models(ToyEncoder(), model, 4, 8)}
+    each = {one.estimator: one for one in di2pose_models(PixelEncoder(), model, 4, 8)}
     assert (CHAIN in each) is not follows
     assert {one.method for one in each.values()} == {models.DI2POSE}
     assert {e for e, one in each.items() if one.in_detail} == {
@@ -261,7 +232,7 @@ def test_algorithm_2_takes_part_where_the_sampler_leaves_the_chain(follows):
     if not follows:
         assert each[CHAIN].predict.__self__.model is chain and each[CHAIN].samples == 1
     model.schedule = SimpleNamespace(final_occlude_rate=0.0)
-    assert SOFT not in {one.estimator for one in di2pose_models(ToyEncoder(), model, 4)}
+    assert SOFT not in {one.estimator for one in di2pose_models(PixelEncoder(), model, 4)}
 
 
 class Rebuilder(nn.Module):

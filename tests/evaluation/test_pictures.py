@@ -43,8 +43,6 @@ def test_a_truth_holds_the_split_or_the_images_that_are_named(dataset):
     assert torch.equal(some.pose, whole.pose[rows])
     assert torch.equal(some.visible, whole.visible[rows])
     assert some.clusters == ["recording 4-2", "recording 4-0"] and some.actions == ["dance", "walk"]
-    part = whole.part(slice(1, 3))
-    assert torch.equal(part.pose, whole.pose[1:3]) and part.clusters == whole.clusters[1:3]
 
 
 def test_an_occlusion_may_say_itself_what_is_visible(dataset):
